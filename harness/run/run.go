@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+// Package run starts other programs. It is the only place that does so, with
+// the exception of QEMU, which vmtest starts for harness/qemu.
+package run
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// grace is how long a cancelled program may take to end after SIGTERM before
+// its process group is killed.
+const grace = 2 * time.Second
+
+// tailLines is how many of its last lines an [Error] keeps.
+const tailLines = 40
+
+// Cmd is a program to run. It runs in a process group of its own, so that
+// what it starts ends with it.
+type Cmd struct {
+	// Argv is the program and its arguments.
+	Argv []string
+	// Dir is its working directory; empty means ours.
+	Dir string
+	// Env is added to our environment; later entries win.
+	Env []string
+	// Stdin is its input; nil means none.
+	Stdin io.Reader
+	// Stdout receives its standard output. Nil: it goes where errors go.
+	Stdout io.Writer
+	// Log is a file to which the command line and the output are appended.
+	// Empty: only the tail is kept, for the error.
+	Log string
+	// OnParentDeath is sent to the program when we die. Zero means SIGKILL;
+	// SIGTERM suits make, which passes it on to what it started.
+	OnParentDeath syscall.Signal
+}
+
+// Error is the failure of a program.
+type Error struct {
+	// Argv is the program and its arguments.
+	Argv []string
+	// Dir is where it ran.
+	Dir string
+	// Log is the file that holds the whole output, or empty.
+	Log string
+	// Tail is the end of its output, at most 40 lines.
+	Tail []string
+	// Err is what os/exec said, or the context's cause.
+	Err error
+}
+
+// Error says in one line which program failed and how.
+func (e *Error) Error() string {
+	return fmt.Sprintf("%s: %v", e.Argv[0], e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Command returns the command line, quoted for a shell.
+func (e *Error) Command() string {
+	line := Quote(e.Argv)
+	if e.Dir != "" {
+		line = "cd " + Quote([]string{e.Dir}) + " && " + line
+	}
+	return line
+}
+
+// NotFoundError says that a program is not installed.
+type NotFoundError struct {
+	// Program is its name.
+	Program string
+}
+
+// Error names the missing program.
+func (e *NotFoundError) Error() string { return e.Program + " is not installed" }
+
+// Look returns the path of a program, or a [NotFoundError].
+func Look(program string) (string, error) {
+	path, err := exec.LookPath(program)
+	if err != nil {
+		return "", &NotFoundError{Program: program}
+	}
+	return path, nil
+}
+
+// Run runs the program to its end. When ctx ends first, the program's process
+// group gets SIGTERM, and SIGKILL two seconds later. A failure is an [*Error],
+// a missing program a [*NotFoundError].
+func (c Cmd) Run(ctx context.Context) (err error) {
+	path, err := Look(c.Argv[0])
+	if err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return context.Cause(ctx)
+	}
+	tail := &tailBuffer{}
+	var sink io.Writer = tail
+	if c.Log != "" {
+		f, err := os.OpenFile(c.Log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+		if err != nil {
+			return fmt.Errorf("opening the log of %s: %w", c.Argv[0], err)
+		}
+		defer func() { err = errors.Join(err, f.Close()) }()
+		if _, err := fmt.Fprintf(f, "+ %s\n", (&Error{Argv: c.Argv, Dir: c.Dir}).Command()); err != nil {
+			return fmt.Errorf("writing the log of %s: %w", c.Argv[0], err)
+		}
+		sink = io.MultiWriter(f, tail)
+	}
+
+	cmd := exec.CommandContext(ctx, path, c.Argv[1:]...)
+	cmd.Args[0] = c.Argv[0]
+	cmd.Dir = c.Dir
+	cmd.Env = append(os.Environ(), c.Env...)
+	cmd.Stdin = c.Stdin
+	cmd.Stderr = sink
+	cmd.Stdout = sink
+	if c.Stdout != nil {
+		cmd.Stdout = c.Stdout
+	}
+	death := c.OnParentDeath
+	if death == 0 {
+		death = syscall.SIGKILL
+	}
+	// Pdeathsig is tied to the thread that forks. Go ends a thread only when
+	// a goroutine locked to it returns, which nothing here does.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: death}
+	done := make(chan struct{})
+	defer close(done)
+	cmd.Cancel = func() error {
+		pgid := cmd.Process.Pid
+		go func() {
+			select {
+			case <-done:
+			case <-time.After(grace):
+				_ = syscall.Kill(-pgid, syscall.SIGKILL)
+			}
+		}()
+		return syscall.Kill(-pgid, syscall.SIGTERM)
+	}
+	// A grandchild that holds our pipes must not hold us.
+	cmd.WaitDelay = grace + time.Second
+
+	if err := cmd.Run(); err != nil {
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		return &Error{Argv: c.Argv, Dir: c.Dir, Log: c.Log, Tail: tail.lines(), Err: err}
+	}
+	return nil
+}
+
+// Output runs the program and returns its standard output.
+func (c Cmd) Output(ctx context.Context) ([]byte, error) {
+	var out bytes.Buffer
+	c.Stdout = &out
+	err := c.Run(ctx)
+	return out.Bytes(), err
+}
+
+// Quote joins arguments into a line that a shell splits into the same ones.
+func Quote(argv []string) string {
+	quoted := make([]string, len(argv))
+	for i, arg := range argv {
+		if arg == "" || strings.ContainsFunc(arg, func(r rune) bool {
+			return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789@%+=:,./_-", r)
+		}) {
+			arg = "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
+		}
+		quoted[i] = arg
+	}
+	return strings.Join(quoted, " ")
+}
+
+// tailBuffer keeps the end of what is written to it, in bounded memory.
+type tailBuffer struct{ buf []byte }
+
+const tailBytes = 16 << 10
+
+func (t *tailBuffer) Write(p []byte) (int, error) {
+	t.buf = append(t.buf, p...)
+	if len(t.buf) > 2*tailBytes {
+		t.buf = append(t.buf[:0], t.buf[len(t.buf)-tailBytes:]...)
+	}
+	return len(p), nil
+}
+
+func (t *tailBuffer) lines() []string {
+	text := strings.TrimRight(string(t.buf), "\n")
+	if text == "" {
+		return nil
+	}
+	lines := strings.Split(text, "\n")
+	return lines[max(0, len(lines)-tailLines):]
+}

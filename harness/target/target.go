@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+// Package target is the table of architectures: everything that differs
+// between them stands here, and nowhere else.
+package target
+
+import (
+	"debug/elf"
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+)
+
+// Target describes one architecture, from the kernel's build to QEMU.
+type Target struct {
+	// Name is the kernel's name for it, and ours: x86_64, arm64.
+	Name string
+	// GOARCH is Go's name for it.
+	GOARCH string
+	// SrcArch is the directory below arch/ in the kernel tree.
+	SrcArch string
+	// CrossPrefix goes before gcc, ld and objcopy when the host is of
+	// another architecture.
+	CrossPrefix string
+	// Machine is the ELF machine of its kernel modules.
+	Machine elf.Machine
+	// Debian is Debian's name for it.
+	Debian string
+
+	// ImageTarget is the make target that builds the image to boot.
+	ImageTarget string
+	// ImagePath is that image below the object directory.
+	ImagePath string
+
+	// QEMU is the program that emulates it.
+	QEMU string
+	// QEMUPackage is the Debian package that holds QEMU.
+	QEMUPackage string
+	// QEMUMachine is the value of -machine.
+	QEMUMachine string
+	// CPU is the value of -cpu under TCG, the cheapest that boots.
+	CPU string
+	// QEMUArgs are arguments that this machine needs.
+	QEMUArgs []string
+
+	// Console is the name of the serial console's tty.
+	Console string
+	// KernelArgs are added to the kernel's command line.
+	KernelArgs []string
+	// Slowdown multiplies deadlines under TCG. It is 1 for a target whose
+	// emulation is as fast as KVM, which none is.
+	Slowdown float64
+}
+
+// table is in the order in which a run without --arch takes them.
+var table = []Target{
+	{
+		Name:        "x86_64",
+		GOARCH:      "amd64",
+		SrcArch:     "x86",
+		CrossPrefix: "x86_64-linux-gnu-",
+		Machine:     elf.EM_X86_64,
+		Debian:      "amd64",
+
+		// The uncompressed vmlinux, entered through PVH: a bzImage spends
+		// up to 1.3 s of each emulated boot on decompression.
+		ImageTarget: "vmlinux",
+		ImagePath:   "vmlinux",
+
+		QEMU:        "qemu-system-x86_64",
+		QEMUPackage: "qemu-system-x86",
+		// Not microvm: under TCG it hangs in calibrate_delay now and then.
+		QEMUMachine: "q35",
+		CPU:         "qemu64",
+		// qboot does in milliseconds what SeaBIOS needs 0.3 s for.
+		QEMUArgs: []string{"-bios", "qboot.rom"},
+
+		Console: "ttyS0",
+		// No ACPI in the test kernel: a triple fault is its way to reset,
+		// which -no-reboot turns into QEMU's exit.
+		KernelArgs: []string{"reboot=t"},
+		Slowdown:   10,
+	},
+	{
+		Name:        "arm64",
+		GOARCH:      "arm64",
+		SrcArch:     "arm64",
+		CrossPrefix: "aarch64-linux-gnu-",
+		Machine:     elf.EM_AARCH64,
+		Debian:      "arm64",
+
+		ImageTarget: "Image",
+		ImagePath:   "arch/arm64/boot/Image",
+
+		QEMU:        "qemu-system-aarch64",
+		QEMUPackage: "qemu-system-arm",
+		QEMUMachine: "virt",
+		// Not max: emulating pointer authentication quadruples the boot.
+		CPU: "cortex-a72",
+
+		Console:  "ttyAMA0",
+		Slowdown: 10,
+	},
+}
+
+// All returns every architecture, in a fixed order.
+func All() []Target { return slices.Clone(table) }
+
+// Names returns the names of all architectures, in the same order.
+func Names() []string {
+	var names []string
+	for _, t := range table {
+		names = append(names, t.Name)
+	}
+	return names
+}
+
+// Lookup returns the architecture of that name.
+func Lookup(name string) (Target, error) {
+	for _, t := range table {
+		if t.Name == name {
+			return t, nil
+		}
+	}
+	return Target{}, fmt.Errorf("unknown architecture %q: known are %s", name, strings.Join(Names(), ", "))
+}
+
+// Native tells whether the host is of this architecture.
+func (t Target) Native() bool { return t.GOARCH == runtime.GOARCH }
+
+// Cross returns the value for CROSS_COMPILE: the prefix of the cross tools,
+// or nothing on a host of the same architecture.
+func (t Target) Cross() string {
+	if t.Native() {
+		return ""
+	}
+	return t.CrossPrefix
+}

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+// Package wire holds what host and guest say to each other: the plan that the
+// host puts into the initramfs, and the events that the guest sends back over
+// virtio-serial, one JSON object a line.
+package wire
+
+// Version is the version of the protocol. The guest sends it in its first
+// event; the host refuses any other.
+const Version = 1
+
+// Port is the name of the virtio-serial port that carries the events.
+const Port = "org.kheaders.events"
+
+// MaxLine is the longest event line in bytes, newline included. A sender
+// splits its output to stay below it; a receiver treats a longer line as
+// malformed and goes on with the next one.
+const MaxLine = 32 << 10
+
+// PlanPath is where the plan lies in the guest.
+const PlanPath = "/kheaders/plan.json"
+
+// Plan is what the guest is to do, written by the host for one boot.
+type Plan struct {
+	Version int `json:"version"`
+	// TestBinary is the path in the guest of the compiled test binary.
+	// Empty: run no tests and leave the machine to its shell.
+	TestBinary string `json:"test_binary,omitempty"`
+	// TestArgs are appended to the test binary's arguments.
+	TestArgs []string `json:"test_args,omitempty"`
+	// DeadlineSeconds is the wall time after which the guest kills the test
+	// binary, reports that, and powers off. The host has a deadline of its
+	// own; this one lets the guest say what it was doing.
+	DeadlineSeconds float64 `json:"deadline_seconds"`
+	Expect          Expect  `json:"expect"`
+}
+
+// Expect is what the host knows of the headers and the guest tests compare
+// with what they see.
+type Expect struct {
+	// Module is the path in the guest of kheaders.ko; empty when the headers
+	// are built in.
+	Module string `json:"module,omitempty"`
+	// SHA256 is the archive's digest in hex, as taken on the host.
+	SHA256 string `json:"sha256"`
+	// Size is the archive's length in bytes.
+	Size int64 `json:"size"`
+	// Release is the kernel release that the guest must report (uname -r).
+	Release string `json:"release"`
+	// Arch is the kernel architecture's name: x86_64, arm64.
+	Arch string `json:"arch"`
+	// Thorough makes the guest decode the whole archive, not only its start.
+	Thorough bool `json:"thorough,omitempty"`
+}
+
+// Kind tells what an event is.
+type Kind string
+
+// The kinds of event, in the order in which a healthy guest sends them.
+const (
+	// KindHello is the agent's first event. Version and Uptime are set.
+	KindHello Kind = "hello"
+	// KindStart says that Test has begun.
+	KindStart Kind = "start"
+	// KindAttr is a fact that Test found, as Key and Value.
+	KindAttr Kind = "attr"
+	// KindOutput is a piece of what the test binary printed, in Output.
+	KindOutput Kind = "output"
+	// KindEnd says that Test has ended with Status after Elapsed seconds.
+	KindEnd Kind = "end"
+	// KindExit is the end of the test binary, with Code, or -1 and Error when
+	// it did not exit by itself.
+	KindExit Kind = "exit"
+	// KindFail is a failure of the agent itself, in Error.
+	KindFail Kind = "fail"
+	// KindDone is the last event. Nothing may follow it.
+	KindDone Kind = "done"
+)
+
+// Status is how a test ended.
+type Status string
+
+// The ends a test can have.
+const (
+	StatusPass Status = "pass"
+	StatusFail Status = "fail"
+	StatusSkip Status = "skip"
+)
+
+// Event is one line from the guest.
+type Event struct {
+	Kind Kind `json:"kind"`
+	// Uptime is the guest's time since boot in seconds.
+	Uptime  float64 `json:"uptime"`
+	Version int     `json:"version,omitempty"`
+	// Test is the test's full name; subtests are Parent/Child.
+	Test    string  `json:"test,omitempty"`
+	Status  Status  `json:"status,omitempty"`
+	Elapsed float64 `json:"elapsed,omitempty"`
+	Key     string  `json:"key,omitempty"`
+	Value   string  `json:"value,omitempty"`
+	Output  string  `json:"output,omitempty"`
+	Code    int     `json:"code,omitempty"`
+	Error   string  `json:"error,omitempty"`
+}
