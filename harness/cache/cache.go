@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 // Package cache keeps results under the digest of what they were made from. An
-// entry appears whole or not at all: it is built in a directory beside its
-// place, under a lock, and renamed. Interrupted builds leave nothing that a
-// later run would take for a result.
+// entry is built in its final place, because a kernel's object tree holds its
+// own path, and under a lock. What commits it is its manifest, which is
+// written last and removed first: a directory without one is what an
+// interrupted run left behind, and the next run clears it.
 package cache
 
 import (
@@ -14,12 +15,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"github.com/google/renameio/v2"
+	"golang.org/x/sys/unix"
 )
 
 // Key names an entry: the digest of everything that its content depends on.
@@ -39,6 +41,9 @@ func KeyOf(parts ...string) Key {
 type Store struct {
 	// Dir is the directory; it is made when it is first needed.
 	Dir string
+	// OnWait, when set, is called once by a Get that has to wait for another
+	// one which builds the same entry.
+	OnWait func(kind string, key Key)
 }
 
 // Entry is something in the store.
@@ -58,19 +63,41 @@ type File struct {
 	SHA256 string `json:"sha256"`
 }
 
-const manifestName = "kheaders-cache.json"
+const (
+	manifestName = "kheaders-cache.json"
+	lockSuffix   = ".lock"
+)
 
 type manifest struct {
 	Outputs map[string]File `json:"outputs"`
 }
 
+// keepError marks a failure whose directory stays.
+type keepError struct{ err error }
+
+func (e *keepError) Error() string { return e.err.Error() }
+
+func (e *keepError) Unwrap() error { return e.err }
+
+// Keep wraps an error of a build function whose unfinished directory a person
+// will want to look at. The directory stays until the next Get of that kind
+// that has to build something; it is never taken for an entry.
+func Keep(err error) error { return &keepError{err: err} }
+
 // Get returns the entry kind/key, building it with build when it is missing,
-// or when one of its outputs is no longer what was stored. build fills dir and
-// returns the names of the outputs below it, which are digested now and
-// checked on every later Get. Concurrent callers, in this process or another,
-// wait for the one that builds.
+// or when one of its outputs is no longer what was stored. build fills dir,
+// which is the entry's final place, and returns the names of the outputs below
+// it, which are digested now and checked on every later Get. Files that are no
+// outputs stay as well, unchecked. When build fails, dir is removed. Concurrent
+// callers, in this process or another, wait for the one that builds.
 func (s Store) Get(ctx context.Context, kind string, key Key, build func(ctx context.Context, dir string) (outputs []string, err error)) (Entry, error) {
-	entry := Entry{Dir: filepath.Join(s.Dir, kind, string(key))}
+	// The path is part of some contents, so it must not depend on where we
+	// stand.
+	root, err := filepath.Abs(s.Dir)
+	if err != nil {
+		return Entry{}, fmt.Errorf("finding the cache directory: %w", err)
+	}
+	entry := Entry{Dir: filepath.Join(root, kind, string(key))}
 	if intact(entry.Dir) {
 		entry.Hit = true
 		return entry, nil
@@ -78,7 +105,11 @@ func (s Store) Get(ctx context.Context, kind string, key Key, build func(ctx con
 	if err := os.MkdirAll(filepath.Dir(entry.Dir), 0o755); err != nil {
 		return Entry{}, fmt.Errorf("making the cache directory: %w", err)
 	}
-	unlock, err := lock(ctx, entry.Dir+".lock")
+	unlock, err := lock(ctx, entry.Dir+lockSuffix, func() {
+		if s.OnWait != nil {
+			s.OnWait(kind, key)
+		}
+	})
 	if err != nil {
 		return Entry{}, fmt.Errorf("locking the cache entry %s/%s: %w", kind, key, err)
 	}
@@ -89,26 +120,80 @@ func (s Store) Get(ctx context.Context, kind string, key Key, build func(ctx con
 	}
 
 	// The lock is ours, so whatever lies here was left by a run that died.
-	partial := entry.Dir + ".partial"
-	for _, dir := range []string{entry.Dir, partial} {
-		if err := os.RemoveAll(dir); err != nil {
-			return Entry{}, fmt.Errorf("clearing the cache entry: %w", err)
-		}
+	if err := discard(entry.Dir); err != nil {
+		return Entry{}, fmt.Errorf("clearing the cache entry: %w", err)
 	}
-	if err := os.Mkdir(partial, 0o755); err != nil {
+	if err := sweep(filepath.Dir(entry.Dir)); err != nil {
+		return Entry{}, fmt.Errorf("clearing what interrupted runs left: %w", err)
+	}
+	if err := os.Mkdir(entry.Dir, 0o755); err != nil {
 		return Entry{}, fmt.Errorf("making the cache entry: %w", err)
 	}
-	outputs, err := build(ctx, partial)
+	outputs, err := build(ctx, entry.Dir)
 	if err == nil {
-		err = seal(partial, outputs)
+		err = seal(entry.Dir, outputs)
 	}
-	if err == nil {
-		err = os.Rename(partial, entry.Dir)
+	if keep, ok := errors.AsType[*keepError](err); ok {
+		return Entry{}, keep
 	}
 	if err != nil {
-		return Entry{}, errors.Join(err, os.RemoveAll(partial))
+		return Entry{}, errors.Join(err, discard(entry.Dir))
 	}
 	return entry, nil
+}
+
+// discard removes an entry. The manifest goes first: an entry of which only
+// some files are gone must not look like one.
+func discard(dir string) error {
+	if err := os.Remove(filepath.Join(dir, manifestName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	// Compilers that outlive a killed run for a moment may still be writing
+	// here.
+	var err error
+	for range 30 {
+		if err = os.RemoveAll(dir); !errors.Is(err, unix.ENOTEMPTY) {
+			break
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	return err
+}
+
+// sweep removes the directories in a kind's directory that are no entries and
+// that nobody is working on.
+func sweep(kindDir string) error {
+	list, err := os.ReadDir(kindDir)
+	if err != nil {
+		return err
+	}
+	for _, d := range list {
+		dir := filepath.Join(kindDir, d.Name())
+		if !d.IsDir() || exists(filepath.Join(dir, manifestName)) {
+			continue
+		}
+		unlock, err := tryLock(dir + lockSuffix)
+		if errors.Is(err, errLocked) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		// It may have been finished before the lock was ours.
+		if !exists(filepath.Join(dir, manifestName)) {
+			err = discard(dir)
+		}
+		unlock()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
 }
 
 // seal writes the manifest, last and synced: an entry without it is no entry.
@@ -164,24 +249,43 @@ func Digest(path string) (_ File, err error) {
 	return File{Size: n, SHA256: hex.EncodeToString(h.Sum(nil))}, nil
 }
 
-// lock takes an exclusive lock that ends with the process, however it ends.
-func lock(ctx context.Context, path string) (unlock func(), err error) {
+// errLocked says that someone else holds the lock.
+var errLocked = errors.New("locked by another run")
+
+// tryLock takes an exclusive lock that ends with the process, however it ends,
+// or fails with errLocked.
+func tryLock(path string) (unlock func(), err error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
 		return nil, err
 	}
+	err = unix.EINTR
+	for errors.Is(err, unix.EINTR) {
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	}
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		err = errLocked
+	}
+	if err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return func() { _ = f.Close() }, nil
+}
+
+// lock waits for the lock until ctx ends, and calls waiting if it has to.
+func lock(ctx context.Context, path string, waiting func()) (unlock func(), err error) {
 	for {
-		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if err == nil {
-			return func() { _ = f.Close() }, nil
+		unlock, err := tryLock(path)
+		if !errors.Is(err, errLocked) {
+			return unlock, err
 		}
-		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
-			_ = f.Close()
-			return nil, err
+		if waiting != nil {
+			waiting()
+			waiting = nil
 		}
 		select {
 		case <-ctx.Done():
-			_ = f.Close()
 			return nil, context.Cause(ctx)
 		case <-time.After(50 * time.Millisecond):
 		}
