@@ -48,6 +48,8 @@ type Target struct {
 	Console string
 	// KernelArgs are added to the kernel's command line.
 	KernelArgs []string
+	// TCGKernelArgs are added under TCG only.
+	TCGKernelArgs []string
 	// Slowdown multiplies deadlines under TCG. It is 1 for a target whose
 	// emulation is as fast as KVM, which none is.
 	Slowdown float64
@@ -80,7 +82,10 @@ var table = []Target{
 		// No ACPI in the test kernel: a triple fault is its way to reset,
 		// which -no-reboot turns into QEMU's exit.
 		KernelArgs: []string{"reboot=t"},
-		Slowdown:   10,
+		// Without ACPI the kernel finds no timer to measure the TSC by, and
+		// falls back to jiffies. TCG's TSC counts nanoseconds.
+		TCGKernelArgs: []string{"tsc_early_khz=1000000"},
+		Slowdown:      10,
 	},
 	{
 		Name:        "arm64",

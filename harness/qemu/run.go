@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package qemu
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"sync/atomic"
+	"time"
+
+	vmtest "github.com/hugelgupf/vmtest/qemu"
+)
+
+// The causes with which [Run] ends a machine. They are found in [Exit.Killed].
+var (
+	// ErrSilence means that neither console nor events moved for too long.
+	ErrSilence = errors.New("no output")
+	// ErrDeadline means that the machine's whole time was used up.
+	ErrDeadline = errors.New("deadline")
+)
+
+// Watch is where a machine's output goes, and how long it may take.
+type Watch struct {
+	// Console and Events receive what the guest sends, in pieces of any
+	// length, each from a goroutine of its own. They must not block; an error
+	// ends the machine.
+	Console, Events io.Writer
+	// Log receives what QEMU itself prints.
+	Log io.Writer
+	// Silence is how long neither Console nor Events may move.
+	Silence time.Duration
+	// Deadline is how long the machine may run.
+	Deadline time.Duration
+}
+
+// Exit is how a machine ended.
+type Exit struct {
+	// Code is QEMU's exit code, or -1 when a signal ended it.
+	Code int
+	// Killed is why we ended it: ErrSilence, ErrDeadline, a writer's error, or
+	// the cause of the context's end. Nil when it ended by itself.
+	Killed error
+	// Seconds is the time from QEMU's start to its end.
+	Seconds float64
+}
+
+// Run boots the machine and waits for its end. The error is about starting
+// QEMU; whatever happens later is told by Exit. When Run returns, QEMU is gone.
+func (m Machine) Run(ctx context.Context, watch Watch) (Exit, error) {
+	if err := m.installed(); err != nil {
+		return Exit{}, err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+
+	var moved atomic.Int64
+	start := time.Now()
+	touch := func() { moved.Store(int64(time.Since(start))) }
+
+	vm, err := vmtest.StartContext(ctx, vmtest.Arch(m.Target.GOARCH), m.options(
+		panicDevice(),
+		stream(consoleDevice, watch.Console, touch, cancel),
+		stream(eventsDevice, watch.Events, touch, cancel),
+		vmtest.WithSerialOutput(nopCloser{watch.Log}),
+	)...)
+	if err != nil {
+		return Exit{}, fmt.Errorf("starting %s: %w", m.Target.QEMU, err)
+	}
+
+	watchdog := make(chan struct{})
+	go func() {
+		defer close(watchdog)
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+			now := time.Since(start)
+			switch {
+			case now > watch.Deadline:
+				cancel(fmt.Errorf("%w of %v", ErrDeadline, watch.Deadline))
+			case now-time.Duration(moved.Load()) > watch.Silence:
+				cancel(fmt.Errorf("%w for %v", ErrSilence, watch.Silence))
+			}
+		}
+	}()
+
+	err = vm.Wait()
+	exit := Exit{Seconds: time.Since(start).Seconds(), Killed: context.Cause(ctx)}
+	cancel(nil)
+	<-watchdog
+	if exitErr, ok := errors.AsType[*exec.ExitError](err); ok {
+		exit.Code = exitErr.ExitCode()
+	} else if err != nil && exit.Killed == nil {
+		return exit, fmt.Errorf("running %s: %w", m.Target.QEMU, err)
+	}
+	return exit, nil
+}
+
+// stream gives QEMU a pipe for a device and copies it to w, until QEMU ends.
+// The pipe belongs to QEMU alone, so that it ends with it.
+func stream(device func(path string) vmtest.Fn, w io.Writer, touch func(), fail context.CancelCauseFunc) vmtest.Fn {
+	return func(alloc *vmtest.IDAllocator, o *vmtest.Options) error {
+		r, theirs, err := os.Pipe()
+		if err != nil {
+			return fmt.Errorf("making a pipe for QEMU: %w", err)
+		}
+		fd := o.AddFile(theirs)
+		o.Tasks = append(o.Tasks, func(ctx context.Context, n *vmtest.Notifications) error {
+			defer func() { _ = r.Close() }()
+			select {
+			case <-n.VMStarted:
+				if err := theirs.Close(); err != nil {
+					return err
+				}
+			case <-ctx.Done():
+				return nil
+			}
+			buf := make([]byte, 64<<10)
+			for {
+				k, err := r.Read(buf)
+				if k > 0 {
+					touch()
+					if _, err := w.Write(buf[:k]); err != nil {
+						fail(fmt.Errorf("keeping the guest's output: %w", err))
+						return nil
+					}
+				}
+				if err != nil {
+					return nil
+				}
+			}
+		})
+		return device(fmt.Sprintf("/proc/self/fd/%d", fd))(alloc, o)
+	}
+}
+
+// nopCloser keeps vmtest from closing a writer that is not its own.
+type nopCloser struct{ io.Writer }
+
+func (nopCloser) Close() error { return nil }
