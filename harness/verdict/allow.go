@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package verdict
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+)
+
+// Allowed is one report that is known and does not fail a run.
+type Allowed struct {
+	// Name is the recogniser whose findings it covers.
+	Name string
+	// Text has to be in the finding's title.
+	Text string
+	// Reason says why that is right.
+	Reason string
+}
+
+// Allowlist is a list of reports that do not fail a run. A panic cannot be
+// allowed.
+type Allowlist []Allowed
+
+// ParseAllowlist reads a list: one entry a line, as "NAME: TEXT # REASON",
+// with empty lines and lines that start with # between them. An entry without
+// a reason is an error, as is the name of a recogniser that does not exist.
+func ParseAllowlist(r io.Reader) (Allowlist, error) {
+	var list Allowlist
+	sc := bufio.NewScanner(r)
+	for n := 1; sc.Scan(); n++ {
+		line := strings.TrimSpace(sc.Text())
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		// The text itself may hold a #, as in CPU#0.
+		cut := strings.LastIndex(line, " # ")
+		if cut < 0 {
+			return nil, fmt.Errorf("allowlist, line %d: no reason; want NAME: TEXT # REASON", n)
+		}
+		name, text, ok := strings.Cut(line[:cut], ": ")
+		text = strings.TrimSpace(text)
+		if !ok || text == "" {
+			return nil, fmt.Errorf("allowlist, line %d: want NAME: TEXT # REASON", n)
+		}
+		if !forgivable(name) {
+			return nil, fmt.Errorf("allowlist, line %d: no finding that could be allowed is called %q", n, name)
+		}
+		list = append(list, Allowed{Name: name, Text: text, Reason: strings.TrimSpace(line[cut+3:])})
+	}
+	if err := sc.Err(); err != nil {
+		return nil, fmt.Errorf("reading the allowlist: %w", err)
+	}
+	return list, nil
+}
+
+// forgivable tells whether findings of that name exist and may be allowed.
+func forgivable(name string) bool {
+	for i := range recognisers {
+		if recognisers[i].name == name {
+			return !recognisers[i].panic
+		}
+	}
+	return false
+}
+
+// reason says why a finding is allowed, or nothing when it is not. A report in
+// which there are signs of other trouble is not allowed: it may be two reports
+// that ran into each other.
+func (l Allowlist) reason(f Finding) string {
+	if f.Panic {
+		return ""
+	}
+	for _, sign := range f.signs {
+		switch {
+		case sign == f.Name, sign == "cut-here", sign == "stack-trace":
+		case sign == "warning" && slices.Contains(f.signs, "cut-here"):
+		default:
+			return ""
+		}
+	}
+	for _, a := range l {
+		if a.Name == f.Name && strings.Contains(f.Title, a.Text) {
+			return a.Reason
+		}
+	}
+	return ""
+}

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package verdict
+
+import (
+	"regexp"
+	"strings"
+)
+
+// recogniser knows one kind of line by which a kernel reports trouble. The
+// forms are those that Linux 4.19 to 6.19 print; lines are matched without
+// their timestamp, and anywhere in the line, since a console line may begin
+// with something that a program left unfinished.
+type recogniser struct {
+	// name is what a finding is called.
+	name string
+	// any are texts of which one has to be in the line.
+	any []string
+	// also, when it is set, has to match as well.
+	also *regexp.Regexp
+	// panic says that the kernel is at its end.
+	panic bool
+	// starts says that the line begins a report of its own, even inside
+	// another one.
+	starts bool
+}
+
+// Patterns for the recognisers whose texts are not enough.
+var (
+	// "DEBUG: " is not a bug.
+	reBug        = regexp.MustCompile(`(^|[^A-Za-z_])BUG:`)
+	reSlab       = regexp.MustCompile(`(^|[^A-Za-z_])BUG \S+ \(.*\):`)
+	reWarning    = regexp.MustCompile(`(^|[^A-Za-z_])WARNING:`)
+	reHungTask   = regexp.MustCompile(`INFO: task .+ blocked `)
+	reStall      = regexp.MustCompile(`INFO: \S+ (self-)?detected (expedited )?stall`)
+	reDie        = regexp.MustCompile(`: [0-9a-f]{4,16} \[#[0-9]+\]`)
+	reProcEntry  = regexp.MustCompile(`proc_dir_entry '.*' already registered`)
+	reKmemleak   = regexp.MustCompile(`[0-9]+ new suspected memory leaks`)
+	reUnsafeLock = regexp.MustCompile(`WARNING: \S+-safe -> \S+-unsafe lock order detected`)
+)
+
+// recognisers is the table. The first that matches gives the finding its name,
+// hence the specific ones stand before the general.
+var recognisers = []recogniser{
+	{name: "panic", any: []string{"Kernel panic - not syncing"}, panic: true},
+	{name: "early-panic", any: []string{"PANIC: early exception", "PANIC: double fault"}, panic: true},
+
+	{name: "kasan", any: []string{"BUG: KASAN:"}, starts: true},
+	{name: "kfence", any: []string{"BUG: KFENCE:"}, starts: true},
+	{name: "kmsan", any: []string{"BUG: KMSAN:"}, starts: true},
+	{name: "kcsan", any: []string{"BUG: KCSAN:"}, starts: true},
+	{name: "ubsan", any: []string{"UBSAN: "}},
+	{name: "soft-lockup", any: []string{"BUG: soft lockup"}, starts: true},
+	{name: "hard-lockup", any: []string{"hard LOCKUP"}, starts: true},
+	{name: "rcu-stall", any: []string{"INFO: "}, also: reStall, starts: true},
+	{name: "rcu-starved", any: []string{"kthread starved for "}},
+	{name: "hung-task", any: []string{"INFO: task "}, also: reHungTask, starts: true},
+	{name: "refcount", any: []string{"refcount_t: "}},
+	{name: "list-corruption", any: []string{"list_add corruption", "list_del corruption", "list_add double add"}},
+	{name: "kmemleak", any: []string{"new suspected memory leaks"}, also: reKmemleak, starts: true},
+	{name: "kmemleak-object", any: []string{"unreferenced object 0x"}},
+	{name: "proc-entry", any: []string{"already registered"}, also: reProcEntry},
+	{name: "proc-leak", any: []string{"remove_proc_entry: removing non-empty directory"}},
+	{name: "sysfs-duplicate", any: []string{"sysfs: cannot create duplicate filename"}, starts: true},
+	{name: "slab", any: []string{"BUG "}, also: reSlab, starts: true},
+	{name: "slab-leak", any: []string{"Slab cache still has objects", "Objects remaining in "}},
+	{name: "lockdep", any: []string{
+		"WARNING: possible circular locking dependency detected",
+		"WARNING: possible recursive locking detected",
+		"WARNING: possible irq lock inversion dependency detected",
+		"WARNING: inconsistent lock state",
+		"WARNING: bad unlock balance detected",
+		"WARNING: bad contention detected",
+		"WARNING: held lock freed",
+		"WARNING: Nested lock was not taken",
+		"WARNING: lock held when returning to user space",
+		"WARNING: suspicious RCU usage",
+		"WARNING: chain_key collision",
+		"still has locks held!",
+		"BUG: Invalid wait context",
+		"INFO: trying to register non-static key",
+	}, starts: true},
+	{name: "lockdep-order", any: []string{"lock order detected"}, also: reUnsafeLock, starts: true},
+	{name: "null-dereference", any: []string{"BUG: kernel NULL pointer dereference"}, starts: true},
+	{name: "page-fault", any: []string{"BUG: unable to handle "}, starts: true},
+	// arm64 begins with the address, and dies a dozen lines later.
+	{name: "kernel-fault", any: []string{"Unable to handle kernel "}, starts: true},
+	{name: "general-protection", any: []string{"general protection fault"}, starts: true},
+	{name: "kernel-bug", any: []string{"kernel BUG at "}},
+	{name: "stack-overflow", any: []string{"Insufficient stack space to handle exception", "BUG: stack guard page was hit"}, starts: true},
+	{name: "serror", any: []string{"SError Interrupt on CPU"}, starts: true},
+	{name: "out-of-memory", any: []string{"invoked oom-killer", "Out of memory: "}, starts: true},
+	{name: "page-allocation", any: []string{"page allocation failure: "}, starts: true},
+
+	{name: "internal-error", any: []string{"Internal error: "}},
+	{name: "oops", any: []string{"Oops: ", "Oops - "}},
+	{name: "die", any: []string{" [#"}, also: reDie},
+	{name: "bug", any: []string{"BUG:"}, also: reBug, starts: true},
+	{name: "warning", any: []string{"WARNING:"}, also: reWarning},
+	{name: "cut-here", any: []string{"------------[ cut here ]------------"}, starts: true},
+	// The last resort: somebody dumped a stack, whatever the reason.
+	{name: "stack-trace", any: []string{"Call Trace:", "Call trace:"}},
+}
+
+// matches tells whether the recogniser knows the line.
+func (r *recogniser) matches(line string) bool {
+	for _, text := range r.any {
+		if strings.Contains(line, text) {
+			return r.also == nil || r.also.MatchString(line)
+		}
+	}
+	return false
+}
