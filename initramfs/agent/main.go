@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+// Agent runs the guest tests and reports them to the host.
+//
+// u-root's init starts it as /bin/uinit. It reads the plan at wire.PlanPath,
+// runs the test binary that the plan names, sends what the tests print as
+// events over the virtio-serial port wire.Port, and resets the machine, which
+// ends QEMU under -no-reboot. Without a test binary in the plan it returns at
+// once, and init goes on to the shell.
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
+
+	"github.com/hugelgupf/vmtest/guest"
+	"golang.org/x/sys/unix"
+
+	"github.com/kheaders/kheaders/initramfs/wire"
+)
+
+const (
+	// portWait is how long the port may take to show up after boot.
+	portWait = 5 * time.Second
+	// grace is how long an ending test binary may take, see session.
+	grace = 2 * time.Second
+	// margin is added to the deadline before the machine is reset whatever
+	// state the agent is in, such as stuck in a write to the host.
+	margin = 5 * grace
+)
+
+func main() {
+	plan, err := readPlan(wire.PlanPath)
+	if err == nil && plan.TestBinary == "" {
+		return
+	}
+	port, portErr := openPort(wire.Port, portWait)
+	if errors.Is(err, fs.ErrNotExist) && portErr != nil {
+		// Nobody planned anything, and nobody listens: an image that a
+		// person booted by hand.
+		complain(err)
+		return
+	}
+	time.AfterFunc(seconds(plan.DeadlineSeconds)+margin, func() {
+		complain(errors.New("the deadline is long past: resetting the machine"))
+		reset()
+	})
+	switch {
+	case portErr != nil:
+		complain(err)
+		complain(portErr)
+	case err != nil:
+		complain(err)
+		complain(newSession(port, uptime).fail(err))
+	default:
+		complain(newSession(port, uptime).run(plan))
+	}
+	complain(reset())
+}
+
+// complain prints an error to the console; nil is ignored.
+func complain(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "kheaders agent:", err)
+	}
+}
+
+// readPlan reads the plan and checks that it can be followed.
+func readPlan(path string) (wire.Plan, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return wire.Plan{}, fmt.Errorf("reading the plan: %w", err)
+	}
+	var plan wire.Plan
+	if err := json.Unmarshal(b, &plan); err != nil {
+		return wire.Plan{}, fmt.Errorf("reading the plan %s: %w", path, err)
+	}
+	if plan.Version != wire.Version {
+		return wire.Plan{}, fmt.Errorf("the plan has version %d, this agent knows %d", plan.Version, wire.Version)
+	}
+	if plan.TestBinary != "" && !(plan.DeadlineSeconds > 0 && plan.DeadlineSeconds < maxDeadline.Seconds()) {
+		return wire.Plan{}, fmt.Errorf("the plan has a deadline of %v s, not between 0 and %v", plan.DeadlineSeconds, maxDeadline)
+	}
+	return plan, nil
+}
+
+// maxDeadline is more than any run needs, and far from overflowing a Duration.
+const maxDeadline = 24 * time.Hour
+
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+
+// openPort opens the virtio-serial port of that name as soon as it exists.
+func openPort(name string, wait time.Duration) (*os.File, error) {
+	for give := time.Now().Add(wait); ; time.Sleep(5 * time.Millisecond) {
+		port, err := tryPort(name)
+		if err == nil {
+			return port, nil
+		}
+		if time.Now().After(give) {
+			return nil, fmt.Errorf("no port to the host after %v: %w", wait, err)
+		}
+	}
+}
+
+func tryPort(name string) (*os.File, error) {
+	dev, err := guest.VirtioSerialDevice(name)
+	if err != nil {
+		return nil, err
+	}
+	// Not os.OpenFile, which would make it non-blocking: a blocking write
+	// returns when QEMU has taken the bytes, so a reset can not lose them.
+	fd, err := unix.Open(dev, unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: dev, Err: err}
+	}
+	return os.NewFile(uintptr(fd), dev), nil
+}
+
+// uptime returns the time since boot in seconds.
+func uptime() float64 {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
+		return 0
+	}
+	return float64(ts.Sec) + float64(ts.Nsec)/1e9
+}
+
+// reset ends the machine. It returns only on failure.
+func reset() error {
+	unix.Sync()
+	// A reset, since powering off needs ACPI on x86_64, which the small test
+	// kernel does not have. QEMU runs with -no-reboot and ends either way.
+	if err := unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART); err != nil {
+		return fmt.Errorf("resetting the machine: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/kheaders/kheaders/initramfs/agent/gotest"
+	"github.com/kheaders/kheaders/initramfs/wire"
+)
+
+// session is one conversation with the host, from hello to done.
+type session struct {
+	port   io.Writer
+	uptime func() float64
+	// grace is what the test binary gets to print its goroutines when it is
+	// asked to die, and then once more to die when it is killed.
+	grace time.Duration
+	// pending holds encoded events until flush. The first error of the port
+	// stays in err, and nothing is sent after it.
+	pending bytes.Buffer
+	enc     *json.Encoder
+	err     error
+}
+
+func newSession(port io.Writer, uptime func() float64) *session {
+	s := &session{port: port, uptime: uptime, grace: grace}
+	s.enc = json.NewEncoder(&s.pending)
+	// It would make "<" six bytes long, for the sake of browsers.
+	s.enc.SetEscapeHTML(false)
+	s.send(wire.Event{Kind: wire.KindHello, Version: wire.Version})
+	return s
+}
+
+// send queues an event. Writes cost more than bytes, so they are gathered.
+func (s *session) send(e wire.Event) {
+	e.Uptime = s.uptime()
+	if len(e.Error) > gotest.MaxPiece {
+		e.Error = e.Error[:gotest.MaxPiece]
+	}
+	if err := s.enc.Encode(e); err != nil {
+		s.err = errors.Join(s.err, fmt.Errorf("encoding an event: %w", err))
+	}
+}
+
+// flush writes the queued events to the host.
+func (s *session) flush() {
+	if s.err == nil {
+		if _, err := s.port.Write(s.pending.Bytes()); err != nil {
+			s.err = fmt.Errorf("writing to the host: %w", err)
+		}
+	}
+	s.pending.Reset()
+}
+
+// fail reports that nothing could be run, and ends the session.
+func (s *session) fail(err error) error {
+	s.send(wire.Event{Kind: wire.KindFail, Error: err.Error()})
+	return s.done()
+}
+
+func (s *session) done() error {
+	s.send(wire.Event{Kind: wire.KindDone})
+	s.flush()
+	return s.err
+}
+
+// run runs the planned test binary and reports on it, from its start to done.
+// The error is what could not be told to the host.
+func (s *session) run(plan wire.Plan) error {
+	s.flush() // the hello goes out before anything can go wrong
+	r, w, err := os.Pipe()
+	if err != nil {
+		return s.fail(fmt.Errorf("making a pipe: %w", err))
+	}
+	defer r.Close()
+	args := append([]string{plan.TestBinary, "-test.v=test2json", "-test.paniconexit0"}, plan.TestArgs...)
+	proc, err := os.StartProcess(plan.TestBinary, args, &os.ProcAttr{
+		Dir:   "/",
+		Env:   os.Environ(),
+		Files: []*os.File{nil, w, w},
+		Sys:   &syscall.SysProcAttr{Setpgid: true},
+	})
+	w.Close()
+	if err != nil {
+		return s.fail(fmt.Errorf("starting the tests: %w", err))
+	}
+
+	ended := make(chan ending, 1)
+	go func() { ended <- supervise(proc, r, seconds(plan.DeadlineSeconds), s.grace) }()
+	readErr := s.relay(r)
+	end := <-ended
+
+	if end.late {
+		s.send(wire.Event{Kind: wire.KindFail, Error: fmt.Sprintf("the tests did not end within %v s and were killed", plan.DeadlineSeconds)})
+	}
+	if readErr != nil {
+		s.send(wire.Event{Kind: wire.KindFail, Error: fmt.Sprintf("reading the tests' output: %v", readErr)})
+	}
+	s.send(end.event())
+	return s.done()
+}
+
+// relay turns what the tests print into events, until the pipe ends.
+func (s *session) relay(r io.Reader) error {
+	parser := gotest.New(s.send)
+	buf := make([]byte, 16<<10)
+	for {
+		n, err := r.Read(buf)
+		parser.Write(buf[:n]) //nolint:errcheck // it cannot fail
+		if err == nil {
+			parser.Flush()
+			s.flush()
+			continue
+		}
+		parser.Close()
+		s.flush()
+		if err == io.EOF {
+			return nil
+		}
+		return err
+	}
+}
+
+// ending is how the test binary ended.
+type ending struct {
+	// state is nil when the process could not even be killed.
+	state *os.ProcessState
+	err   error
+	late  bool
+}
+
+// supervise waits for the process, and kills it and its group at the
+// deadline. After the process it gives the pipe a grace to run dry: something
+// outside the group may hold its other end for ever.
+func supervise(proc *os.Process, pipe *os.File, deadline, grace time.Duration) ending {
+	exited := make(chan ending, 1)
+	go func() {
+		state, err := proc.Wait()
+		exited <- ending{state: state, err: err}
+	}()
+	end, ok := await(exited, deadline)
+	if !ok {
+		// A Go program prints its goroutines on SIGQUIT: what it waits for.
+		killGroup(proc, syscall.SIGQUIT)
+		end, ok = await(exited, grace)
+		if !ok {
+			killGroup(proc, syscall.SIGKILL)
+			end, ok = await(exited, grace)
+		}
+		end.late = true
+	}
+	if !ok {
+		end.err = errors.New("the test binary survives SIGKILL: it is stuck in the kernel")
+	}
+	killGroup(proc, syscall.SIGKILL)
+	if err := pipe.SetReadDeadline(time.Now().Add(grace)); err != nil {
+		end.err = errors.Join(end.err, fmt.Errorf("limiting the pipe: %w", err))
+	}
+	return end
+}
+
+func await(exited <-chan ending, limit time.Duration) (end ending, ok bool) {
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case end = <-exited:
+		return end, true
+	case <-timer.C:
+		return ending{}, false
+	}
+}
+
+// killGroup signals the process's group. It is mostly gone by then, which is
+// no error; and for any other there is no better means left.
+func killGroup(proc *os.Process, sig syscall.Signal) {
+	_ = syscall.Kill(-proc.Pid, sig)
+}
+
+func (e ending) event() wire.Event {
+	if e.err != nil {
+		return wire.Event{Kind: wire.KindExit, Code: -1, Error: e.err.Error()}
+	}
+	if !e.state.Exited() {
+		return wire.Event{Kind: wire.KindExit, Code: -1, Error: e.state.String()}
+	}
+	return wire.Event{Kind: wire.KindExit, Code: e.state.ExitCode()}
+}
