@@ -37,9 +37,9 @@ type Exit struct {
 	// Err is what kept QEMU from being started or waited for; nil when that
 	// worked, whatever the exit code.
 	Err error
-	// Code is the exit code. It means nothing when Signal is set.
+	// Code is the exit code, or -1 when a signal ended QEMU.
 	Code int
-	// Signal is the name of the signal that ended QEMU, or empty.
+	// Signal is the name of that signal, when it is known.
 	Signal string
 	// Killed says whether we ended QEMU, and why.
 	Killed Killed
@@ -68,6 +68,10 @@ type Evidence struct {
 	Exit Exit
 }
 
+// guestDeadline is in the agent's failure when it was the agent that ended the
+// tests, because the plan's deadline had passed.
+const guestDeadline = "did not end within"
+
 // problem is one thing that stands against a pass.
 type problem struct {
 	verdict Verdict
@@ -88,6 +92,7 @@ func Decide(e Evidence) Result {
 	j.exit()
 	j.protocol()
 	j.tests()
+	j.binary()
 	j.digest()
 
 	res := Result{
@@ -181,8 +186,8 @@ func (j *judge) ended(spoke bool) {
 	x := j.Exit
 	said := qemuError(x.Stderr)
 	switch {
-	case x.Signal != "":
-		j.add(InfraError, "QEMU was ended by signal %s, which was not ours%s", x.Signal, because(said))
+	case x.Code < 0 || x.Signal != "":
+		j.add(InfraError, "QEMU was ended by a signal that was not ours%s%s", because(x.Signal), because(said))
 	case x.Code == 0 || x.Panicked:
 	case x.Code == 1 && said == "" && (spoke || j.Console.Bytes > 0):
 		j.add(KernelPanic, "QEMU exited with 1 and no error, as it does when the guest panics%s", j.last())
@@ -197,7 +202,11 @@ func (j *judge) protocol() {
 	if r.Hello && r.Version != wire.Version {
 		j.add(InfraError, "the guest agent speaks version %d of the protocol, not %d: its image is stale", r.Version, wire.Version)
 	}
-	if r.Fail != "" {
+	switch {
+	case r.Fail == "":
+	case strings.Contains(r.Fail, guestDeadline):
+		j.add(Timeout, "%s%s", r.Fail, j.unfinished())
+	default:
 		j.add(MissingResults, "%s", r.Fail)
 	}
 	for _, b := range r.Breaches {
@@ -215,16 +224,6 @@ func (j *judge) protocol() {
 		j.add(MissingResults, "no exit status of the test binary")
 	case !r.Done:
 		j.add(MissingResults, "the guest never said that it was done%s", j.last())
-	}
-	switch {
-	case !r.Exit:
-	case strings.Contains(r.ExitError, "deadline"):
-		// The guest's own clock, which can tell what it was doing.
-		j.add(Timeout, "the test binary was ended: %s%s", r.ExitError, j.last())
-	case r.ExitError != "":
-		j.add(TestFailed, "the test binary ended with %d: %s%s", r.ExitCode, r.ExitError, j.last())
-	case r.ExitCode != 0:
-		j.add(TestFailed, "the test binary exited with %d%s", r.ExitCode, j.unfinished())
 	}
 }
 
@@ -269,6 +268,18 @@ func (j *judge) tests() {
 	}
 }
 
+// binary judges how the test binary ended.
+func (j *judge) binary() {
+	r := &j.Record
+	switch {
+	case !r.Exit:
+	case r.ExitError != "":
+		j.add(TestFailed, "the test binary did not exit by itself: %s%s%s", r.ExitError, j.unfinished(), j.crash())
+	case r.ExitCode != 0:
+		j.add(TestFailed, "the test binary exited with %d%s%s", r.ExitCode, j.unfinished(), j.crash())
+	}
+}
+
 // digest judges what was read in the guest.
 func (j *judge) digest() {
 	if j.SHA256 == "" {
@@ -285,8 +296,9 @@ func (j *judge) digest() {
 			j.add(TestFailed, "the guest read headers with sha256 %s, the host packed %s", clip(a.Value, 64), j.SHA256)
 		}
 	}
-	// When the guest stopped early, that is the thing to say.
-	if !found && j.Record.Done {
+	// When results are missing anyway, that is the thing to say.
+	missing := func(p problem) bool { return p.verdict == MissingResults }
+	if !found && !slices.ContainsFunc(j.problems, missing) {
 		j.add(TestFailed, "the guest did not report the sha256 of its headers")
 	}
 }
@@ -326,6 +338,22 @@ func (j *judge) unfinished() string {
 	for _, t := range slices.Backward(j.Record.Tests) {
 		if t.Status == StatusUnfinished {
 			return during(t.Name)
+		}
+	}
+	return ""
+}
+
+// crash finds the line by which Go's runtime tells why it ended a program.
+func (j *judge) crash() string {
+	outputs := []string{j.Record.Output}
+	for _, t := range slices.Backward(j.Record.Tests) {
+		outputs = append(outputs, t.Output)
+	}
+	for _, output := range outputs {
+		for line := range strings.Lines(output) {
+			if strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ") {
+				return because(strings.TrimSpace(line))
+			}
 		}
 	}
 	return ""
