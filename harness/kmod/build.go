@@ -104,7 +104,7 @@ func build(ctx context.Context, o BuildOptions) (string, error) {
 }
 
 func breaksKbuild(r rune) bool {
-	return r <= ' ' || r == 0x7f || strings.ContainsRune(`"#$%&'()*,:;<=>?[\]^`+"`{|}~", r)
+	return r <= ' ' || r == 0x7f || strings.ContainsRune(`"#$%&'()*,:;<=>?[\]^`+"`{|}", r)
 }
 
 // checkKernel refuses a directory against which the module cannot be built.

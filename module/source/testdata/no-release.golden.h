@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The archive kheaders_data.tar.xz: what it is, and where it lies in memory. */
+#ifndef KHEADERS_H
+#define KHEADERS_H
+
+#define KHEADERS_ARCHIVE_SHA256 \
+	"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+#define KHEADERS_ARCHIVE_SIZE 4347092
+
+#ifndef __ASSEMBLER__
+/* Arrays: a hardened copy_to_user() takes a scalar for one byte. */
+extern const char kernel_headers_data[];
+extern const char kernel_headers_data_end[];
+#endif
+
+#endif
