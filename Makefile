@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# make qemu-test   from a kernel tree to a verified /proc/kheaders.tar.xz
+# make test        every test of the project
+# Both install what is missing first. ARGS="--arch arm64 …" goes to kheaders.
+
+GO ?= go
+ARGS ?=
+GOLANGCI_LINT = $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+
+# No C compiler is needed for kheaders itself, which then installs one.
+KHEADERS = CGO_ENABLED=0 $(GO) run ./harness/cmd/kheaders
+
+# The tests in here run in the guest, where qemu-test and the tests below
+# take them.
+GUEST_PACKAGES = /tests/guest(/|$$)
+
+.PHONY: qemu-test
+qemu-test: deps
+	$(KHEADERS) test $(ARGS)
+
+.PHONY: test
+test: deps unit e2e
+
+# Everything but real kernels: seconds.
+.PHONY: unit
+unit:
+	$(GO) vet ./...
+	$(GO) test -race $$($(GO) list ./... | grep -Ev '$(GUEST_PACKAGES)|/tests$$')
+
+# Real kernels in real QEMU.
+.PHONY: e2e
+e2e:
+	$(GO) test -v -count=1 -timeout 80m ./tests
+
+.PHONY: lint
+lint:
+	$(GOLANGCI_LINT) run ./...
+
+.PHONY: fmt
+fmt:
+	$(GOLANGCI_LINT) fmt ./...
+
+# How close a cell's boot is to the floor: the same kernel with an init that
+# ends at once. Alternating, in one run.
+.PHONY: bench-boot
+bench-boot: deps
+	$(GO) run ./tests/benchboot $(ARGS)
+
+.PHONY: deps
+deps:
+	@$(KHEADERS) doctor --install --quiet
+
+.PHONY: clean
+clean:
+	rm -rf out
