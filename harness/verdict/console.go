@@ -142,8 +142,9 @@ func (s *Scanner) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// Console returns what has been found so far. A line that has not ended yet is
-// looked at as it stands.
+// Console returns what has been found. It is for the end of a run: a line that
+// has not ended yet is looked at as it stands, and what comes later begins
+// another one.
 func (s *Scanner) Console() Console {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -228,7 +229,7 @@ func (s *Scanner) found(r *recogniser, rank int, kept string, uptime float64) {
 	title := clip(stamp.ReplaceAllString(kept, ""), maxKept)
 	if s.open != nil && !r.panic && !s.opens(r) {
 		// One report, several signs of it: the most telling one names it.
-		if rank < s.rank && !s.open.Panic {
+		if rank < s.rank {
 			s.open.Name, s.open.Title, s.rank = r.name, title, rank
 		}
 		if !slices.Contains(s.open.signs, r.name) {
@@ -238,20 +239,20 @@ func (s *Scanner) found(r *recogniser, rank int, kept string, uptime float64) {
 		return
 	}
 	s.open = nil
+	f := Finding{Name: r.name, Panic: r.panic, Title: title, Test: s.test, Uptime: uptime, signs: []string{r.name}}
+	s.rank, s.left = rank, maxReport
 	if len(s.con.Findings) == maxFindings {
 		s.con.Dropped++
-		// The kernel's end is worth more than the last of many warnings.
+		// The kernel's end is worth more than the last of many warnings. Any
+		// other report is followed to its end, to be counted once.
 		if !r.panic || s.con.Findings[maxFindings-1].Panic {
+			s.open = &f
 			return
 		}
 		s.con.Findings = s.con.Findings[:maxFindings-1]
 	}
-	s.con.Findings = append(s.con.Findings, Finding{
-		Name: r.name, Panic: r.panic, Title: title, Test: s.test, Uptime: uptime,
-		signs: []string{r.name},
-	})
+	s.con.Findings = append(s.con.Findings, f)
 	s.open = &s.con.Findings[len(s.con.Findings)-1]
-	s.rank, s.left = rank, maxReport
 	s.keep(kept)
 }
 

@@ -27,10 +27,9 @@ type recogniser struct {
 
 // Patterns for the recognisers whose texts are not enough.
 var (
-	// "DEBUG: " is not a bug.
-	reBug        = regexp.MustCompile(`(^|[^A-Za-z_])BUG:`)
-	reSlab       = regexp.MustCompile(`(^|[^A-Za-z_])BUG \S+ \(.*\):`)
-	reWarning    = regexp.MustCompile(`(^|[^A-Za-z_])WARNING:`)
+	// "DEBUG:" is not a bug.
+	reBug        = regexp.MustCompile(`(^|[^E])BUG:`)
+	reSlab       = regexp.MustCompile(`(^|[^E])BUG \S+ \(.*\):`)
 	reHungTask   = regexp.MustCompile(`INFO: task .+ blocked `)
 	reStall      = regexp.MustCompile(`INFO: \S+ (self-)?detected (expedited )?stall`)
 	reDie        = regexp.MustCompile(`: [0-9a-f]{4,16} \[#[0-9]+\]`)
@@ -96,7 +95,7 @@ var recognisers = []recogniser{
 	{name: "oops", any: []string{"Oops: ", "Oops - "}},
 	{name: "die", any: []string{" [#"}, also: reDie},
 	{name: "bug", any: []string{"BUG:"}, also: reBug, starts: true},
-	{name: "warning", any: []string{"WARNING:"}, also: reWarning},
+	{name: "warning", any: []string{"WARNING:"}},
 	{name: "cut-here", any: []string{"------------[ cut here ]------------"}, starts: true},
 	// The last resort: somebody dumped a stack, whatever the reason.
 	{name: "stack-trace", any: []string{"Call Trace:", "Call trace:"}},
