@@ -126,7 +126,8 @@ func uptime() float64 {
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
 		return 0
 	}
-	return float64(ts.Sec) + float64(ts.Nsec)/1e9
+	// Whole microseconds have few digits in JSON.
+	return float64(ts.Nano()/1e3) / 1e6
 }
 
 // reset ends the machine. It returns only on failure.

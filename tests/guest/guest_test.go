@@ -1,0 +1,750 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package guest
+
+import (
+	"archive/tar"
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/ulikunitz/xz"
+	"golang.org/x/sys/unix"
+
+	"github.com/kheaders/kheaders/tests/guest/kmsg"
+)
+
+// TestKernel: this is the kernel that the headers are for.
+func TestKernel(t *testing.T) {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		t.Fatal(err)
+	}
+	release, machine := unix.ByteSliceToString(u.Release[:]), unix.ByteSliceToString(u.Machine[:])
+	t.Attr("release", release)
+	if release != expect.Release {
+		t.Errorf("uname -r: %q, want %q", release, expect.Release)
+	}
+	want := expect.Arch
+	if want == "arm64" {
+		want = "aarch64" // uname's name for it
+	}
+	if machine != want {
+		t.Errorf("uname -m: %q, want %q", machine, want)
+	}
+}
+
+// TestAbsentBeforeLoad: nothing of the module is there at boot.
+func TestAbsentBeforeLoad(t *testing.T) {
+	isModule(t)
+	absent(t)
+}
+
+// TestLoadIsSilent: loading prints nothing, but for what the kernel itself
+// says about the first module that is out of tree or unsigned. Users of the
+// module take anything else for an error.
+func TestLoadIsSilent(t *testing.T) {
+	unloaded(t)
+	var before []string
+	// A line that comes at random does not come with both loads.
+	for i := range 2 {
+		log := watchLog(t)
+		if err := load(t); err != nil {
+			t.Fatalf("load %d: %v", i+1, err)
+		}
+		var texts []string
+		for _, r := range logSince(t, log) {
+			switch {
+			case r.TaintNotice(module):
+				if i > 0 {
+					t.Errorf("load %d: %q again", i+1, r)
+				}
+			case r.Background():
+			case r.Level <= kmsg.Warning || strings.Contains(r.Text, module) || slices.Contains(before, r.Text):
+				t.Errorf("load %d printed %q, want nothing", i+1, r)
+			default:
+				texts = append(texts, r.Text)
+			}
+		}
+		if i == 0 {
+			before = texts
+			if err := unload(); err != nil {
+				t.Fatalf("unloading: %v", err)
+			}
+		}
+	}
+}
+
+// TestStat: a regular file, for everyone to read, root's, with its true size.
+func TestStat(t *testing.T) {
+	loaded(t)
+	st := stat(t)
+	if st.Mode != mode {
+		t.Errorf("mode %#o, want %#o", st.Mode, mode)
+	}
+	if st.Uid != 0 || st.Gid != 0 {
+		t.Errorf("owner %d:%d, want 0:0", st.Uid, st.Gid)
+	}
+	if st.Nlink != 1 {
+		t.Errorf("%d links, want 1", st.Nlink)
+	}
+	if st.Size != expect.Size {
+		t.Errorf("size %d, want %d", st.Size, expect.Size)
+	}
+	var opened unix.Stat_t
+	if err := unix.Fstat(open(t), &opened); err != nil {
+		t.Fatalf("fstat: %v", err)
+	}
+	if opened.Size != st.Size || opened.Ino != st.Ino {
+		t.Errorf("fstat: size %d, inode %d; stat: size %d, inode %d", opened.Size, opened.Ino, st.Size, st.Ino)
+	}
+}
+
+// TestDigest: the bytes are the ones that the host put into the module.
+func TestDigest(t *testing.T) {
+	b := content(t)
+	sum := sha256.Sum256(b)
+	got := hex.EncodeToString(sum[:])
+	t.Attr("sha256", got)
+	t.Attr("size", strconv.Itoa(len(b)))
+	if got != expect.SHA256 {
+		t.Errorf("sha256 %s, want %s", got, expect.SHA256)
+	}
+	if size := stat(t).Size; int64(len(b)) != size {
+		t.Errorf("read %d bytes, stat says %d", len(b), size)
+	}
+}
+
+// TestRead: one read gives what it is asked for, at any place and length.
+func TestRead(t *testing.T) {
+	want := content(t)
+	size := len(want)
+	fd := open(t)
+	buf := make([]byte, size+1)
+
+	for _, tt := range []struct {
+		name        string
+		off, length int
+		n           int
+	}{
+		{"nothing", 0, 0, 0},
+		{"one byte", 0, 1, 1},
+		{"short", 0, 6, 6},
+		{"a page", 0, 4096, 4096},
+		{"unaligned", 4093, 8191, 8191},
+		{"odd place and length", size/2 | 1, 65537, 65537},
+		{"whole", 0, size, size},
+		{"more than whole", 0, size + 1, size},
+		{"last byte", size - 1, 1, 1},
+		{"across the end", size - 100, 4096, 100},
+		{"nothing at the end", size, 0, 0},
+		{"at the end", size, 4096, 0},
+		{"just past the end", size + 1, 4096, 0},
+		{"far past the end", 1 << 40, 4096, 0},
+	} {
+		got := buf[:tt.length]
+		clear(got)
+		n, err := unix.Pread(fd, got, int64(tt.off))
+		if err != nil || n != tt.n {
+			t.Errorf("pread %s (%d bytes at %d): %d bytes, error %v; want %d", tt.name, tt.length, tt.off, n, err, tt.n)
+			continue
+		}
+		if n > 0 && !bytes.Equal(got[:n], want[tt.off:tt.off+n]) {
+			t.Errorf("pread %s (%d bytes at %d): other bytes than a read from the start gives", tt.name, tt.length, tt.off)
+		}
+		if tail := got[n:]; len(tail) > 0 && len(bytes.Trim(tail[:min(4096, len(tail))], "\x00")) > 0 {
+			t.Errorf("pread %s (%d bytes at %d): wrote behind the %d bytes it returned", tt.name, tt.length, tt.off, n)
+		}
+	}
+	if _, err := unix.Pread(fd, buf[:1], -1); !errors.Is(err, unix.EINVAL) {
+		t.Errorf("pread at -1: %v, want %v", err, unix.EINVAL)
+	}
+
+	// None of these has moved the file's own position.
+	at := 0
+	for _, length := range []int{1, 2, 3, 4096, 4095, 1, 7, 100003} {
+		n, err := unix.Read(fd, buf[:length])
+		if err != nil || n != length || !bytes.Equal(buf[:n], want[at:at+n]) {
+			t.Fatalf("read of %d bytes at %d: %d bytes, error %v, or other bytes", length, at, n, err)
+		}
+		at += n
+	}
+	if pos, err := unix.Seek(fd, 0, unix.SEEK_CUR); err != nil || pos != int64(at) {
+		t.Errorf("after reading %d bytes the position is %d, error %v", at, pos, err)
+	}
+}
+
+// TestSeek: lseek does what it does on any regular file.
+func TestSeek(t *testing.T) {
+	want := content(t)
+	size := int64(len(want))
+	fd := open(t)
+	for _, tt := range []struct {
+		name   string
+		from   int64 // the position before
+		off    int64
+		whence int
+		pos    int64
+		err    error
+	}{
+		{"to the start", 100, 0, unix.SEEK_SET, 0, nil},
+		{"to an odd place", 0, 4097, unix.SEEK_SET, 4097, nil},
+		{"to the last byte", 0, size - 1, unix.SEEK_SET, size - 1, nil},
+		{"to the end", 0, size, unix.SEEK_SET, size, nil},
+		{"past the end", 0, size + 10, unix.SEEK_SET, size + 10, nil},
+		{"before the start", 100, -1, unix.SEEK_SET, 100, unix.EINVAL},
+		{"nowhere", 100, 0, unix.SEEK_CUR, 100, nil},
+		{"on", 100, 5, unix.SEEK_CUR, 105, nil},
+		{"back", 100, -3, unix.SEEK_CUR, 97, nil},
+		{"back before the start", 100, -101, unix.SEEK_CUR, 100, unix.EINVAL},
+		{"to the end, from there", 100, 0, unix.SEEK_END, size, nil},
+		{"back from the end", 0, -6, unix.SEEK_END, size - 6, nil},
+		{"back from the end to the start", 100, -size, unix.SEEK_END, 0, nil},
+		{"past the end, from there", 0, 10, unix.SEEK_END, size + 10, nil},
+		{"back from the end before the start", 100, -size - 1, unix.SEEK_END, 100, unix.EINVAL},
+		{"to data", 0, 4097, unix.SEEK_DATA, 4097, nil},
+		{"to a hole", 100, 4097, unix.SEEK_HOLE, size, nil},
+		{"to data at the end", 100, size, unix.SEEK_DATA, 100, unix.ENXIO},
+		{"with an unknown whence", 100, 0, 99, 100, unix.EINVAL},
+		{"with a negative whence", 100, 0, -1, 100, unix.EINVAL},
+	} {
+		if _, err := unix.Seek(fd, tt.from, unix.SEEK_SET); err != nil {
+			t.Fatalf("seek to %d: %v", tt.from, err)
+		}
+		pos, err := unix.Seek(fd, tt.off, tt.whence)
+		if !errors.Is(err, tt.err) || (err == nil && pos != tt.pos) {
+			t.Errorf("seek %s: %d, error %v; want %d, error %v", tt.name, pos, err, tt.pos, tt.err)
+			continue
+		}
+		// The next read tells where the file really stands.
+		var buf [6]byte
+		n, err := unix.Read(fd, buf[:])
+		rest := want[min(tt.pos, size):]
+		rest = rest[:min(len(buf), len(rest))]
+		if err != nil || !bytes.Equal(buf[:n], rest) {
+			t.Errorf("read after seek %s: %x, error %v; want %x", tt.name, buf[:n], err, rest)
+		}
+	}
+}
+
+// TestWriteRefused: not even root can change the bytes. procfs lets root open
+// any file for writing, whatever its mode, and refuses the write.
+func TestWriteRefused(t *testing.T) {
+	loaded(t)
+	for _, flags := range []int{unix.O_WRONLY, unix.O_RDWR, unix.O_WRONLY | unix.O_APPEND, unix.O_WRONLY | unix.O_TRUNC} {
+		fd, err := unix.Open(path, flags|unix.O_CLOEXEC, 0)
+		if err != nil {
+			if !errors.Is(err, unix.EACCES) && !errors.Is(err, unix.EPERM) {
+				t.Errorf("open with flags %#x: %v, want success, %v or %v", flags, err, unix.EACCES, unix.EPERM)
+			}
+			continue
+		}
+		if n, err := unix.Write(fd, []byte("x")); !errors.Is(err, unix.EIO) {
+			t.Errorf("write with flags %#x: %d, error %v; want %v", flags, n, err, unix.EIO)
+		}
+		if n, err := unix.Pwrite(fd, []byte("x"), 0); !errors.Is(err, unix.EIO) {
+			t.Errorf("pwrite with flags %#x: %d, error %v; want %v", flags, n, err, unix.EIO)
+		}
+		if err := unix.Close(fd); err != nil {
+			t.Errorf("close with flags %#x: %v", flags, err)
+		}
+	}
+	// procfs takes a truncation and ignores the size.
+	for _, size := range []int64{0, expect.Size + 1} {
+		if err := unix.Truncate(path, size); err != nil {
+			t.Errorf("truncate to %d: %v, want success without effect", size, err)
+		}
+	}
+	intact(t)
+}
+
+// TestChmod: root may change the mode, as of any file in /proc, and back.
+func TestChmod(t *testing.T) {
+	loaded(t)
+	if err := unix.Chmod(path, 0o400); err != nil {
+		t.Fatalf("chmod 0400: %v", err)
+	}
+	if st := stat(t); st.Mode != unix.S_IFREG|0o400 {
+		t.Errorf("mode %#o after chmod 0400", st.Mode)
+	}
+	asNobody(t, func() {
+		if fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0); !errors.Is(err, unix.EACCES) {
+			t.Errorf("open as another user after chmod 0400: descriptor %d, error %v; want %v", fd, err, unix.EACCES)
+		}
+	})
+	if err := unix.Chmod(path, 0o444); err != nil {
+		t.Fatalf("chmod 0444: %v", err)
+	}
+	intact(t)
+}
+
+// TestOrdinaryUser: everyone can read, and no more than that.
+func TestOrdinaryUser(t *testing.T) {
+	want := content(t)
+	asNobody(t, func() {
+		fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			t.Errorf("open for reading: %v", err)
+			return
+		}
+		var buf [4096]byte
+		n, err := unix.Read(fd, buf[:])
+		if err != nil || !bytes.Equal(buf[:n], want[:len(buf)]) {
+			t.Errorf("read: %d bytes, error %v, or other bytes than root reads", n, err)
+		}
+		if err := unix.Close(fd); err != nil {
+			t.Errorf("close: %v", err)
+		}
+		for _, tt := range []struct {
+			name string
+			call func() error
+			want error
+		}{
+			{"open for writing", func() error { return openClose(unix.O_WRONLY) }, unix.EACCES},
+			{"open for reading and writing", func() error { return openClose(unix.O_RDWR) }, unix.EACCES},
+			{"open with O_TRUNC", func() error { return openClose(unix.O_RDONLY | unix.O_TRUNC) }, unix.EACCES},
+			{"truncate", func() error { return unix.Truncate(path, 0) }, unix.EACCES},
+			{"chmod", func() error { return unix.Chmod(path, 0o666) }, unix.EPERM},
+			{"chown", func() error { return unix.Chown(path, 65534, 65534) }, unix.EPERM},
+			{"unlink", func() error { return unix.Unlink(path) }, unix.EACCES},
+			{"unload", unload, unix.EPERM},
+		} {
+			if tt.name == "unload" && expect.Module == "" {
+				continue
+			}
+			if err := tt.call(); !errors.Is(err, tt.want) {
+				t.Errorf("%s: %v, want %v", tt.name, err, tt.want)
+			}
+		}
+	})
+	intact(t)
+}
+
+func openClose(flags int) error {
+	fd, err := unix.Open(path, flags|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	return unix.Close(fd)
+}
+
+// TestRemoveRefused: nobody can take the file away or put another in its
+// place.
+func TestRemoveRefused(t *testing.T) {
+	loaded(t)
+	other := path + ".other"
+	for _, tt := range []struct {
+		name string
+		err  error
+		want error
+	}{
+		{"unlink", unix.Unlink(path), unix.EPERM},
+		{"rmdir", unix.Rmdir(path), unix.ENOTDIR},
+		{"rename over another", unix.Rename(path, "/proc/version"), unix.EPERM},
+		// procfs does not even know names that are not there.
+		{"rename", unix.Rename(path, other), unix.ENOENT},
+		{"rename onto it", unix.Rename("/proc/version", path), unix.EPERM},
+		{"rename to another file system", unix.Rename(path, "/kheaders.tar.xz"), unix.EXDEV},
+		{"link", unix.Link(path, other), unix.ENOENT},
+		{"exclusive creation", openClose(unix.O_CREAT | unix.O_EXCL | unix.O_WRONLY), unix.EEXIST},
+	} {
+		if !errors.Is(tt.err, tt.want) {
+			t.Errorf("%s: %v, want %v", tt.name, tt.err, tt.want)
+		}
+	}
+	intact(t)
+}
+
+// headers are files that the archive's users look for.
+var headers = []string{
+	"./include/generated/autoconf.h",
+	"./include/generated/uapi/linux/version.h",
+	"./include/linux/kconfig.h",
+	"./include/linux/types.h",
+}
+
+// TestDecode: what the guest reads can be unpacked in the guest. Unless the
+// run is thorough it stops after a hundred entries: decoding all of it takes
+// an emulated machine seconds, and the host has looked into an archive of the
+// same digest.
+func TestDecode(t *testing.T) {
+	loaded(t)
+	const enough = 100
+	// The decoder asks for single bytes.
+	z, err := xz.NewReader(bufio.NewReaderSize(&fdReader{fd: open(t)}, 64<<10))
+	if err != nil {
+		t.Fatalf("xz: %v", err)
+	}
+	archive := tar.NewReader(z)
+	seen := map[string]bool{}
+	version := ""
+	for expect.Thorough || len(seen) < enough {
+		h, err := archive.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatalf("tar, entry %d: %v", len(seen), err)
+		}
+		checkEntry(t, h)
+		if seen[h.Name] {
+			t.Errorf("%s is in the archive twice", h.Name)
+		}
+		seen[h.Name] = true
+		if h.Name == "./include/generated/uapi/linux/version.h" {
+			b, err := io.ReadAll(archive)
+			if err != nil {
+				t.Fatalf("%s: %v", h.Name, err)
+			}
+			version = string(b)
+		} else if n, err := io.Copy(io.Discard, archive); err != nil || n != h.Size {
+			t.Fatalf("%s: %d bytes, error %v; want %d", h.Name, n, err, h.Size)
+		}
+	}
+	t.Attr("decoded_entries", strconv.Itoa(len(seen)))
+	if len(seen) < enough {
+		t.Errorf("the archive has %d entries, want at least %d", len(seen), enough)
+	}
+	if !expect.Thorough {
+		return
+	}
+	for _, name := range headers {
+		if !seen[name] {
+			t.Errorf("%s is not in the archive", name)
+		}
+	}
+	code, err := versionCode(expect.Release)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := fmt.Sprintf("#define LINUX_VERSION_CODE %d\n", code); !strings.Contains(version, want) {
+		t.Errorf("version.h:\n%s\nwant a line %q", version, want)
+	}
+	// The tar ends before the xz does; its end has to be sound as well.
+	if _, err := io.Copy(io.Discard, z); err != nil {
+		t.Errorf("xz, after the last entry: %v", err)
+	}
+}
+
+// checkEntry checks that an entry is safe and plain to unpack.
+func checkEntry(t *testing.T, h *tar.Header) {
+	t.Helper()
+	want := int64(0o644)
+	switch h.Typeflag {
+	case tar.TypeReg:
+	case tar.TypeDir:
+		want = 0o755
+	default:
+		t.Errorf("%s is of type %q, want a file or a directory", h.Name, h.Typeflag)
+	}
+	if h.Mode != want || h.Uid != 0 || h.Gid != 0 {
+		t.Errorf("%s has mode %#o, owner %d:%d; want %#o, 0:0", h.Name, h.Mode, h.Uid, h.Gid, want)
+	}
+	if !strings.HasPrefix(h.Name, "./") || slices.Contains(strings.Split(h.Name, "/"), "..") {
+		t.Errorf("%s does not lie below ./", h.Name)
+	}
+}
+
+// versionCode returns LINUX_VERSION_CODE for a kernel release such as
+// 6.12.117-kheaders or 6.13.0-rc1.
+func versionCode(release string) (int, error) {
+	end := strings.IndexFunc(release, func(r rune) bool { return r != '.' && (r < '0' || r > '9') })
+	if end < 0 {
+		end = len(release)
+	}
+	code := 0
+	fields := strings.Split(release[:end], ".")
+	for i := range 3 {
+		n := 0
+		if i < len(fields) {
+			var err error
+			if n, err = strconv.Atoi(fields[i]); err != nil {
+				return 0, fmt.Errorf("kernel release %q: %w", release, err)
+			}
+		}
+		// The patch level has eight bits, and stays at 255 beyond.
+		code = code<<8 + min(n, 255)
+	}
+	return code, nil
+}
+
+// fdReader reads a descriptor without the runtime's poller in between.
+type fdReader struct{ fd int }
+
+func (r *fdReader) Read(b []byte) (int, error) {
+	n, err := unix.Read(r.fd, b)
+	if err != nil {
+		return 0, err
+	}
+	if n == 0 && len(b) > 0 {
+		return 0, io.EOF
+	}
+	return n, nil
+}
+
+// TestParallelReaders: eight readers at once, each with its own descriptor and
+// its own way to cut, get the same bytes.
+func TestParallelReaders(t *testing.T) {
+	want := content(t)
+	var readers sync.WaitGroup
+	for _, chunk := range []int{4096, 65536, 65537, 100003, 1 << 18, 1<<20 - 1, 1 << 20, len(want)} {
+		fd := open(t)
+		readers.Go(func() {
+			buf := make([]byte, min(chunk, len(want)))
+			at := 0
+			for {
+				n, err := unix.Read(fd, buf)
+				if err != nil {
+					t.Errorf("reading %d bytes at %d: %v", chunk, at, err)
+					return
+				}
+				if n == 0 {
+					break
+				}
+				if at+n > len(want) || !bytes.Equal(buf[:n], want[at:at+n]) {
+					t.Errorf("reading %d bytes at %d: other bytes than a lone reader gets", chunk, at)
+					return
+				}
+				at += n
+			}
+			if at != len(want) {
+				t.Errorf("reading %d bytes at a time: %d in all, want %d", chunk, at, len(want))
+			}
+		})
+	}
+	readers.Wait()
+}
+
+// TestSecondLoad: a second load is refused, and disturbs nothing.
+func TestSecondLoad(t *testing.T) {
+	isModule(t)
+	loaded(t)
+	log := watchLog(t)
+	if err := load(t); !errors.Is(err, unix.EEXIST) {
+		t.Errorf("second load: %v, want %v", err, unix.EEXIST)
+	}
+	for _, r := range logSince(t, log) {
+		if !r.Background() && (r.Level <= kmsg.Warning || strings.Contains(r.Text, module)) {
+			t.Errorf("the kernel said %q, want nothing", r)
+		}
+	}
+	intact(t)
+}
+
+// TestTaint: the kernel is tainted by a module from outside its tree, or not
+// at all, and by nothing else.
+func TestTaint(t *testing.T) {
+	loaded(t)
+	const (
+		outOfTree = 1 << 12 // TAINT_OOT_MODULE
+		unsigned  = 1 << 13 // TAINT_UNSIGNED_MODULE
+	)
+	text := strings.TrimSpace(readFile(t, "/proc/sys/kernel/tainted"))
+	got, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		t.Fatalf("/proc/sys/kernel/tainted: %v", err)
+	}
+	t.Attr("tainted", text)
+	if expect.Module == "" {
+		if got != 0 {
+			t.Errorf("tainted %d, want 0", got)
+		}
+		return
+	}
+	if got&outOfTree == 0 || got&^(outOfTree|unsigned) != 0 {
+		t.Errorf("tainted %d, want %d or %d", got, outOfTree, outOfTree|unsigned)
+	}
+	if flags := strings.TrimSpace(readFile(t, "/sys/module/"+module+"/taint")); flags != "O" && flags != "OE" {
+		t.Errorf("the module's taint flags are %q, want O or OE", flags)
+	}
+}
+
+// TestUnloadWhileOpen: an open descriptor does not keep the module. What is
+// done with it afterwards fails, and harms nobody.
+func TestUnloadWhileOpen(t *testing.T) {
+	isModule(t)
+	loaded(t)
+	fd := open(t)
+	var buf [4096]byte
+	if n, err := unix.Read(fd, buf[:]); err != nil || n != len(buf) {
+		t.Fatalf("read: %d bytes, error %v; want %d", n, err, len(buf))
+	}
+	if err := unload(); err != nil {
+		t.Fatalf("unload: %v, want success", err)
+	}
+	gone(t, fd)
+	if err := openFD(fd); !errors.Is(err, unix.ENOENT) {
+		t.Errorf("opening the descriptor anew: %v, want %v", err, unix.ENOENT)
+	}
+	absent(t)
+
+	// The descriptor stays dead when a new module makes a file of that name.
+	loaded(t)
+	gone(t, fd)
+	intact(t)
+}
+
+// gone checks that a descriptor from before the unloading is dead.
+func gone(t *testing.T, fd int) {
+	t.Helper()
+	var buf [1]byte
+	if n, err := unix.Read(fd, buf[:]); !errors.Is(err, unix.EIO) {
+		t.Errorf("read after the unload: %d bytes, error %v; want %v", n, err, unix.EIO)
+	}
+	if n, err := unix.Pread(fd, buf[:], 0); !errors.Is(err, unix.EIO) {
+		t.Errorf("pread after the unload: %d bytes, error %v; want %v", n, err, unix.EIO)
+	}
+	if pos, err := unix.Seek(fd, 0, unix.SEEK_SET); !errors.Is(err, unix.EINVAL) {
+		t.Errorf("seek after the unload: %d, error %v; want %v", pos, err, unix.EINVAL)
+	}
+}
+
+// openFD opens what a descriptor refers to once more.
+func openFD(fd int) error {
+	again, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", fd), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	return unix.Close(again)
+}
+
+// TestUnloadWhileReading: readers under way get right bytes or a clean error,
+// and the unload waits for no more than the calls under way.
+func TestUnloadWhileReading(t *testing.T) {
+	isModule(t)
+	want := content(t)
+	var readers, reading sync.WaitGroup
+	for _, chunk := range []int{4096, 65537, 1 << 20} {
+		fd := open(t)
+		reading.Add(1)
+		readers.Go(func() {
+			started := sync.OnceFunc(reading.Done)
+			defer started()
+			buf := make([]byte, min(chunk, len(want)))
+			for off := 0; ; off = (off + chunk) % len(want) {
+				n, err := unix.Pread(fd, buf, int64(off))
+				if errors.Is(err, unix.EIO) {
+					return // as promised
+				}
+				if err != nil || !bytes.Equal(buf[:n], want[off:min(off+chunk, len(want))]) {
+					t.Errorf("pread of %d bytes at %d: %d bytes, error %v, or other bytes", chunk, off, n, err)
+					return
+				}
+				started()
+			}
+		})
+	}
+	reading.Wait()
+	if err := unload(); err != nil {
+		// The readers would not end.
+		t.Fatalf("unload: %v, want success", err)
+	}
+	readers.Wait()
+	absent(t)
+}
+
+// TestAbsentAfterUnload: unloading leaves nothing behind, in silence.
+func TestAbsentAfterUnload(t *testing.T) {
+	isModule(t)
+	loaded(t)
+	log := watchLog(t)
+	if err := unload(); err != nil {
+		t.Fatalf("unload: %v", err)
+	}
+	absent(t)
+	for _, r := range logSince(t, log) {
+		if !r.Background() && (r.Level <= kmsg.Warning || strings.Contains(r.Text, module)) {
+			t.Errorf("the unload printed %q, want nothing", r)
+		}
+	}
+	if err := unload(); !errors.Is(err, unix.ENOENT) {
+		t.Errorf("second unload: %v, want %v", err, unix.ENOENT)
+	}
+}
+
+// TestReload: the module comes and goes any number of times, always the same,
+// and gives its memory back.
+func TestReload(t *testing.T) {
+	cycles := 5
+	if expect.Thorough {
+		cycles = 50
+	}
+	want := content(t)
+	unloaded(t)
+	before := vmallocUsed(t)
+	for i := range cycles {
+		if err := load(t); err != nil {
+			t.Fatalf("load %d: %v", i+1, err)
+		}
+		intact(t)
+		// The mode belongs to the file that goes with the module.
+		if err := unix.Chmod(path, 0); err != nil {
+			t.Errorf("chmod in cycle %d: %v", i+1, err)
+		}
+		if err := unload(); err != nil {
+			t.Fatalf("unload %d: %v", i+1, err)
+		}
+	}
+	absent(t)
+	// Less than the payload: not one of the cycles kept it.
+	if grown := vmallocUsed(t) - before; grown >= int64(len(want)) {
+		t.Errorf("after %d cycles the kernel uses %d bytes more, want less than %d", cycles, grown, len(want))
+	}
+}
+
+// vmallocUsed returns the bytes that the kernel has mapped by pages, the
+// memory of modules among them.
+func vmallocUsed(t *testing.T) int64 {
+	t.Helper()
+	for line := range strings.Lines(readFile(t, "/proc/meminfo")) {
+		rest, ok := strings.CutPrefix(line, "VmallocUsed:")
+		if !ok {
+			continue
+		}
+		kib, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
+		if err != nil {
+			t.Fatalf("/proc/meminfo: %q: %v", line, err)
+		}
+		return kib << 10
+	}
+	t.Fatal("/proc/meminfo has no VmallocUsed")
+	return 0
+}
+
+// TestKernelLog: the kernel did not complain, neither before the tests nor
+// through them.
+func TestKernelLog(t *testing.T) {
+	all, err := kmsg.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer all.Close()
+	notices := map[string]int{}
+	for _, r := range logSince(t, all) {
+		if r.Trouble() {
+			t.Errorf("the kernel said %q", r)
+		}
+		if r.TaintNotice(module) {
+			notices[r.Text]++
+		}
+	}
+	for text, n := range notices {
+		if n > 1 {
+			t.Errorf("the kernel said %q %d times, want once", text, n)
+		}
+	}
+	for _, r := range logSince(t, wholeLog) {
+		if !r.TaintNotice(module) && !r.Background() && (r.Level <= kmsg.Warning || strings.Contains(r.Text, module)) {
+			t.Errorf("during the tests the kernel said %q", r)
+		}
+	}
+}

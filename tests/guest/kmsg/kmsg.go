@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+// Package kmsg reads the kernel's log from /dev/kmsg and judges its lines, as
+// far as the guest tests need it. The format of a record is that of the
+// kernel's Documentation/ABI/testing/dev-kmsg.
+package kmsg
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Record is one line of the kernel's log.
+type Record struct {
+	// Level is the urgency, from 0 (emergency) to 7 (debug).
+	Level int
+	// Facility is 0 for the kernel itself; user space writes with others.
+	Facility int
+	// Sequence counts all records since boot.
+	Sequence uint64
+	// Text is the message, without its continuation lines.
+	Text string
+}
+
+// Warning is the least urgent level that asks for attention.
+const Warning = 4
+
+// Parse interprets one record as read from /dev/kmsg:
+//
+//	PRIORITY,SEQUENCE,MICROSECONDS,FLAGS[,...];TEXT\n[ KEY=VALUE\n]...
+func Parse(s string) (Record, error) {
+	head, text, ok := strings.Cut(s, ";")
+	fields := strings.Split(head, ",")
+	if !ok || len(fields) < 4 {
+		return Record{}, fmt.Errorf("malformed kernel log record %q", s)
+	}
+	priority, err := strconv.ParseUint(fields[0], 10, 16)
+	if err != nil {
+		return Record{}, fmt.Errorf("malformed kernel log record %q: priority: %w", s, err)
+	}
+	seq, err := strconv.ParseUint(fields[1], 10, 64)
+	if err != nil {
+		return Record{}, fmt.Errorf("malformed kernel log record %q: sequence: %w", s, err)
+	}
+	text, _, _ = strings.Cut(text, "\n")
+	return Record{Level: int(priority & 7), Facility: int(priority >> 3), Sequence: seq, Text: text}, nil
+}
+
+// Log reads the kernel's log from some point on.
+type Log struct{ fd int }
+
+// Open returns a log that begins with the oldest line that the kernel holds.
+func Open() (*Log, error) { return open(0, unix.SEEK_SET) }
+
+// OpenEnd returns a log that begins with the next line to come.
+func OpenEnd() (*Log, error) { return open(0, unix.SEEK_END) }
+
+func open(offset int64, whence int) (*Log, error) {
+	fd, err := unix.Open("/dev/kmsg", unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("opening /dev/kmsg: %w", err)
+	}
+	if _, err := unix.Seek(fd, offset, whence); err != nil {
+		return nil, errors.Join(fmt.Errorf("seeking in /dev/kmsg: %w", err), unix.Close(fd))
+	}
+	return &Log{fd: fd}, nil
+}
+
+// Close closes the log.
+func (l *Log) Close() error { return unix.Close(l.fd) }
+
+// Read returns the kernel's own lines since the last Read. That lines were
+// lost is an error, since nobody can judge them.
+func (l *Log) Read() ([]Record, error) {
+	var records []Record
+	buf := make([]byte, 8<<10) // the kernel's own limit for a record
+	for {
+		n, err := unix.Read(l.fd, buf)
+		switch {
+		case errors.Is(err, unix.EAGAIN):
+			return records, nil
+		case errors.Is(err, unix.EINTR):
+			continue
+		case errors.Is(err, unix.EPIPE):
+			return records, errors.New("reading /dev/kmsg: lines were overwritten before they could be read")
+		case err != nil:
+			return records, fmt.Errorf("reading /dev/kmsg: %w", err)
+		}
+		r, err := Parse(string(buf[:n]))
+		if err != nil {
+			return records, err
+		}
+		if r.Facility == 0 {
+			records = append(records, r)
+		}
+	}
+}
+
+// notices are what the kernel itself says about the first module that was
+// built out of its tree, and about the first that bears no valid signature.
+var notices = []string{
+	": loading out-of-tree module taints kernel.",
+	": module verification failed: signature and/or required key missing - tainting kernel",
+}
+
+// TaintNotice tells whether the record is one of the two lines that the kernel
+// prints once when the named module is the first that is out of tree or
+// unsigned.
+func (r Record) TaintNotice(module string) bool {
+	for _, n := range notices {
+		if r.Text == module+n {
+			return true
+		}
+	}
+	return false
+}
+
+// background begins the lines that a kernel prints when it gets to it,
+// whatever else goes on. Most complain of how slow the machine is, which a
+// busy host makes true.
+var background = []string{
+	"clocksource: ",
+	"hrtimer: interrupt took ",
+	"input: ",
+	"perf: interrupt took too long ",
+	"random: crng init done",
+	"sched: ",
+	"sched_clock: ",
+	"tsc: ",
+	"workqueue: ",
+}
+
+// Background tells whether the line is known to come at any time, without
+// regard to what the tests do.
+func (r Record) Background() bool {
+	for _, b := range background {
+		if strings.HasPrefix(r.Text, b) {
+			return true
+		}
+	}
+	return false
+}
+
+// trouble is in the lines by which a kernel reports that something broke.
+var trouble = []string{
+	"BUG:",
+	"Bad page",
+	"Call Trace:",
+	"Call trace:",
+	"INFO: rcu",
+	"INFO: task",
+	"Internal error:",
+	"Kernel memory exposure attempt",
+	"Kernel memory overwrite attempt",
+	"Kernel panic",
+	"Oops",
+	"Slab corruption",
+	"UBSAN:",
+	"Unable to handle kernel",
+	"WARNING:",
+	"blocked for more than",
+	"general protection fault",
+	"kernel BUG at",
+	"list_add corruption",
+	"list_del corruption",
+	"refcount_t:",
+	"self-detected stall",
+	"soft lockup",
+	"unable to handle",
+}
+
+// Trouble tells whether the line reports that something broke in the kernel.
+func (r Record) Trouble() bool {
+	for _, t := range trouble {
+		if strings.Contains(r.Text, t) {
+			return true
+		}
+	}
+	return false
+}
+
+// String returns the line with its level, as dmesg --raw does.
+func (r Record) String() string { return fmt.Sprintf("<%d>%s", r.Level, r.Text) }

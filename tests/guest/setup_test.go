@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package guest
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/kheaders/kheaders/initramfs/wire"
+	"github.com/kheaders/kheaders/tests/guest/kmsg"
+)
+
+const (
+	// path is where the headers are.
+	path = "/proc/kheaders.tar.xz"
+	// module is the module's name in the kernel, and what modprobe is given.
+	module = "kheaders"
+	// mode is the file's mode, type included.
+	mode = unix.S_IFREG | 0o444
+)
+
+var (
+	// expect is what the host knows. TestMain sets it.
+	expect wire.Expect
+	// wholeLog is the kernel's log from before the first test on.
+	wholeLog *kmsg.Log
+)
+
+func TestMain(m *testing.M) {
+	if err := readPlan(); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			// go test ./... on a host. In a guest the same would be seen: the
+			// host misses the report of every test.
+			fmt.Println("nothing tested: these tests run inside the guest, see make qemu-test")
+			os.Exit(0)
+		}
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(2)
+	}
+	var err error
+	if wholeLog, err = kmsg.OpenEnd(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(2)
+	}
+	os.Exit(m.Run())
+}
+
+func readPlan() error {
+	b, err := os.ReadFile(wire.PlanPath)
+	if err != nil {
+		return fmt.Errorf("reading the plan: %w", err)
+	}
+	var plan wire.Plan
+	if err := json.Unmarshal(b, &plan); err != nil {
+		return fmt.Errorf("reading the plan %s: %w", wire.PlanPath, err)
+	}
+	expect = plan.Expect
+	return nil
+}
+
+// isModule skips the test when the headers are built into the kernel, where
+// loading and unloading have no meaning.
+func isModule(t *testing.T) {
+	t.Helper()
+	if expect.Module == "" {
+		t.Skip("not-applicable: the headers are built into the kernel")
+	}
+}
+
+// load loads the module and returns what the kernel says.
+func load(t *testing.T) error {
+	t.Helper()
+	f, err := os.Open(expect.Module)
+	if err != nil {
+		t.Fatalf("opening the module: %v", err)
+	}
+	defer f.Close()
+	return unix.FinitModule(int(f.Fd()), "", 0)
+}
+
+// unload unloads the module as rmmod does, and returns what the kernel says.
+func unload() error { return unix.DeleteModule(module, unix.O_NONBLOCK) }
+
+// loaded makes sure that the headers are there.
+func loaded(t *testing.T) {
+	t.Helper()
+	if expect.Module == "" || isLoaded(t) {
+		return
+	}
+	if err := load(t); err != nil {
+		t.Fatalf("loading %s: %v", expect.Module, err)
+	}
+}
+
+// unloaded makes sure that the module is not loaded.
+func unloaded(t *testing.T) {
+	t.Helper()
+	isModule(t)
+	if !isLoaded(t) {
+		return
+	}
+	if err := unload(); err != nil {
+		t.Fatalf("unloading %s: %v", module, err)
+	}
+}
+
+// isLoaded tells whether the module is in the kernel.
+func isLoaded(t *testing.T) bool {
+	t.Helper()
+	var st unix.Stat_t
+	// Built-in code has a directory there as well, but no reference count.
+	err := unix.Stat("/sys/module/"+module+"/refcnt", &st)
+	if err != nil && !errors.Is(err, unix.ENOENT) {
+		t.Fatalf("looking for the module: %v", err)
+	}
+	return err == nil
+}
+
+// absent checks that nothing of the module is to be seen.
+func absent(t *testing.T) {
+	t.Helper()
+	for _, name := range []string{path, "/sys/module/" + module} {
+		var st unix.Stat_t
+		if err := unix.Lstat(name, &st); !errors.Is(err, unix.ENOENT) {
+			t.Errorf("stat %s: %v, want %v", name, err, unix.ENOENT)
+		}
+	}
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		t.Errorf("listing /proc: %v", err)
+	}
+	for _, e := range entries {
+		if strings.Contains(e.Name(), module) {
+			t.Errorf("/proc lists %s", e.Name())
+		}
+	}
+	if line := modulesLine(t); line != "" {
+		t.Errorf("/proc/modules has %q", line)
+	}
+}
+
+// modulesLine returns the module's line in /proc/modules, or nothing.
+func modulesLine(t *testing.T) string {
+	t.Helper()
+	for line := range strings.Lines(readFile(t, "/proc/modules")) {
+		if strings.HasPrefix(line, module+" ") {
+			return line
+		}
+	}
+	return ""
+}
+
+func readFile(t *testing.T, name string) string {
+	t.Helper()
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// open opens the headers for reading until the test ends.
+func open(t *testing.T) int {
+	t.Helper()
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatalf("opening %s: %v", path, err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Close(fd); err != nil {
+			t.Errorf("closing %s: %v", path, err)
+		}
+	})
+	return fd
+}
+
+// cached is what content read.
+var cached []byte
+
+// content returns the headers, loading the module where needed. They are read
+// once; TestDigest holds them against the host's digest, and other tests
+// compare what they read with them, which is cheaper than to hash again.
+func content(t *testing.T) []byte {
+	t.Helper()
+	loaded(t)
+	if cached != nil {
+		return cached
+	}
+	fd := open(t)
+	// One byte more than there should be, to see a file that is too long.
+	buf := make([]byte, expect.Size+1)
+	n := 0
+	for n < len(buf) {
+		m, err := unix.Read(fd, buf[n:])
+		if err != nil {
+			t.Fatalf("reading %s at %d: %v", path, n, err)
+		}
+		if m == 0 {
+			break
+		}
+		n += m
+	}
+	if int64(n) != expect.Size {
+		t.Fatalf("%s has %d bytes or more, want %d", path, n, expect.Size)
+	}
+	cached = buf[:n]
+	return cached
+}
+
+// stat returns the file's status.
+func stat(t *testing.T) unix.Stat_t {
+	t.Helper()
+	var st unix.Stat_t
+	if err := unix.Lstat(path, &st); err != nil {
+		t.Fatalf("stat %s: %v", path, err)
+	}
+	return st
+}
+
+// intact checks that the file is still what it was: nothing that was tried on
+// it has left a trace.
+func intact(t *testing.T) {
+	t.Helper()
+	want := content(t)
+	st := stat(t)
+	if st.Mode != mode || st.Uid != 0 || st.Gid != 0 || st.Size != expect.Size {
+		t.Errorf("afterwards the file has mode %#o, owner %d:%d, %d bytes; want %#o, 0:0, %d",
+			st.Mode, st.Uid, st.Gid, st.Size, mode, expect.Size)
+	}
+	fd := open(t)
+	buf := make([]byte, min(4096, len(want)))
+	for _, off := range []int64{0, expect.Size - int64(len(buf))} {
+		n, err := unix.Pread(fd, buf, off)
+		if err != nil || string(buf[:n]) != string(want[off:off+int64(len(buf))]) {
+			t.Errorf("afterwards a read of %d bytes at %d gives %d bytes, error %v, or other bytes", len(buf), off, n, err)
+		}
+	}
+}
+
+// logSince returns what the kernel has said since the log was read last.
+func logSince(t *testing.T, l *kmsg.Log) []kmsg.Record {
+	t.Helper()
+	records, err := l.Read()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return records
+}
+
+// watchLog returns the kernel's log from now on, until the test ends.
+func watchLog(t *testing.T) *kmsg.Log {
+	t.Helper()
+	l, err := kmsg.OpenEnd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			t.Errorf("closing the kernel log: %v", err)
+		}
+	})
+	return l
+}
+
+// asNobody runs f with the rights of an ordinary user.
+func asNobody(t *testing.T, f func()) {
+	t.Helper()
+	const nobody = 65534
+	done := make(chan error)
+	go func() {
+		defer close(done)
+		// The system calls below change this thread alone, and the thread
+		// ends with the goroutine, since it stays locked to it.
+		runtime.LockOSThread()
+		for _, call := range []uintptr{unix.SYS_SETRESGID, unix.SYS_SETRESUID} {
+			if _, _, errno := unix.RawSyscall(call, nobody, nobody, nobody); errno != 0 {
+				done <- errno
+				return
+			}
+		}
+		// What follows proves nothing if such a user can not even get here.
+		fd, err := unix.Open("/proc/version", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			done <- fmt.Errorf("opening /proc/version: %w", err)
+			return
+		}
+		if err := unix.Close(fd); err != nil {
+			done <- err
+			return
+		}
+		f()
+	}()
+	if err := <-done; err != nil {
+		t.Fatalf("as an ordinary user: %v", err)
+	}
+}
