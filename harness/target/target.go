@@ -53,6 +53,8 @@ type Target struct {
 	// Slowdown multiplies deadlines under TCG. It is 1 for a target whose
 	// emulation is as fast as KVM, which none is.
 	Slowdown float64
+	// ProbeImage is a kernel that prints one byte on the console and spins.
+	ProbeImage []byte
 }
 
 // table is in the order in which a run without --arch takes them.
@@ -86,6 +88,7 @@ var table = []Target{
 		// falls back to jiffies. TCG's TSC counts nanoseconds.
 		TCGKernelArgs: []string{"tsc_early_khz=1000000"},
 		Slowdown:      10,
+		ProbeImage:    probeX86(),
 	},
 	{
 		Name:        "arm64",
@@ -104,8 +107,9 @@ var table = []Target{
 		// Not max: emulating pointer authentication quadruples the boot.
 		CPU: "cortex-a72",
 
-		Console:  "ttyAMA0",
-		Slowdown: 10,
+		Console:    "ttyAMA0",
+		Slowdown:   10,
+		ProbeImage: probeARM64(),
 	},
 }
 

@@ -1,0 +1,39 @@
+setpriv
+--pdeathsig
+KILL
+--
+qemu-system-x86_64
+-nodefaults
+-no-user-config
+-nographic
+-no-reboot
+-machine
+q35
+-accel
+tcg
+-cpu
+qemu64
+-m
+256M
+-bios
+qboot.rom
+-device
+pvpanic-pci
+-action
+panic=exit-failure
+-chardev
+file,id=console,path=console.log
+-serial
+chardev:console
+-device
+virtio-serial-pci
+-chardev
+file,id=events,path=events.jsonl
+-device
+virtserialport,chardev=events,name=org.kheaders.events
+-kernel
+/a b/image
+-append
+console=ttyS0 panic=-1 reboot=t tsc_early_khz=1000000 x=y
+-initrd
+/a b/cpio
