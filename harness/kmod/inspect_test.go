@@ -73,6 +73,9 @@ func TestParseRefuses(t *testing.T) {
 		"end first":       {func(o *object) { o.symbols[0].value, o.symbols[2].value = 20, 10 }, kmod.ErrNoArchive, "0x14 and 0xa"},
 		"nothing between": {func(o *object) { o.symbols[2].value = o.symbols[0].value }, kmod.ErrNoArchive, "0xa and 0xa"},
 		"past the end":    {func(o *object) { o.symbols[2].value = 1 << 63 }, kmod.ErrNoArchive, "0x8000000000000000"},
+		"in the next section": {func(o *object) {
+			o.symbols[2].value = uint64(len(o.sections[0].data)) + 1
+		}, kmod.ErrNoArchive, "0x1d of 0x1c bytes"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := module(archive, modinfo)
