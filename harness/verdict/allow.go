@@ -73,10 +73,10 @@ func (l Allowlist) reason(f Finding) string {
 	if f.Panic {
 		return ""
 	}
-	for _, sign := range f.signs {
+	for _, sign := range f.Signs {
 		switch {
 		case sign == f.Name, sign == "cut-here", sign == "stack-trace":
-		case sign == "warning" && slices.Contains(f.signs, "cut-here"):
+		case sign == "warning" && slices.Contains(f.Signs, "cut-here"):
 		default:
 			return ""
 		}

@@ -50,11 +50,10 @@ type Finding struct {
 	Uptime float64 `json:"uptime_seconds"`
 	// Lines are the report's first lines, at most 48 of 256 bytes.
 	Lines []string `json:"lines"`
+	// Signs are the names of all recognisers that knew one of its lines.
+	Signs []string `json:"signs"`
 	// Allowed is the allowlist's reason to ignore it, or empty.
 	Allowed string `json:"allowed,omitempty"`
-
-	// signs are the names of the recognisers that knew one of its lines.
-	signs []string
 }
 
 // Console is what is known of the console.
@@ -153,7 +152,7 @@ func (s *Scanner) Console() Console {
 	con.Findings = slices.Clone(s.con.Findings)
 	for i := range con.Findings {
 		f := &con.Findings[i]
-		f.Lines = slices.Clone(f.Lines)
+		f.Lines, f.Signs = slices.Clone(f.Lines), slices.Clone(f.Signs)
 		f.Allowed = s.allow.reason(*f)
 	}
 	con.Recent = slices.Clone(s.con.Recent)
@@ -232,14 +231,14 @@ func (s *Scanner) found(r *recogniser, rank int, kept string, uptime float64) {
 		if rank < s.rank {
 			s.open.Name, s.open.Title, s.rank = r.name, title, rank
 		}
-		if !slices.Contains(s.open.signs, r.name) {
-			s.open.signs = append(s.open.signs, r.name)
+		if !slices.Contains(s.open.Signs, r.name) {
+			s.open.Signs = append(s.open.Signs, r.name)
 		}
 		s.keep(kept)
 		return
 	}
 	s.open = nil
-	f := Finding{Name: r.name, Panic: r.panic, Title: title, Test: s.test, Uptime: uptime, signs: []string{r.name}}
+	f := Finding{Name: r.name, Panic: r.panic, Title: title, Test: s.test, Uptime: uptime, Signs: []string{r.name}}
 	s.rank, s.left = rank, maxReport
 	if len(s.con.Findings) == maxFindings {
 		s.con.Dropped++

@@ -196,7 +196,7 @@ func TestScannerPieces(t *testing.T) {
 			}
 		}
 		con := s.Console()
-		if diff := cmp.Diff(want, con.Findings, cmp.AllowUnexported(Finding{})); diff != "" {
+		if diff := cmp.Diff(want, con.Findings); diff != "" {
 			t.Errorf("in pieces of %d bytes (-want +got):\n%s", size, diff)
 		}
 		if con.Bytes != int64(len(console)) {
@@ -456,7 +456,7 @@ func FuzzScanner(f *testing.F) {
 			_, _ = pieces.Write(piece)
 		}
 		a, b := whole.Console(), pieces.Console()
-		if diff := cmp.Diff(a, b, cmp.AllowUnexported(Finding{})); diff != "" {
+		if diff := cmp.Diff(a, b); diff != "" {
 			t.Fatalf("pieces of %d bytes differ:\n%s", size, diff)
 		}
 		if len(a.Findings) > maxFindings || len(a.Recent) > maxRecent || cap(whole.buf) > 2*maxPiece {

@@ -1,0 +1,353 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+// Package report tells what a run's verdicts were: as a table and a few lines
+// for a person, as results.json with everything that is known, and as
+// junit.xml and results.ktap for the tools that read those.
+package report
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/renameio/v2"
+	"golang.org/x/sys/unix"
+
+	"github.com/kheaders/kheaders/harness/verdict"
+)
+
+// Schema is the version of the form of results.json. It grows when a field is
+// removed or changes its meaning; fields may be added without that.
+const Schema = 1
+
+// The exit codes of a run.
+const (
+	ExitPass   = 0
+	ExitFailed = 1
+	ExitInfra  = 3
+)
+
+// Run is one run of the matrix, and the top of results.json.
+//
+// Durations are in seconds, with milliseconds, and sizes in bytes. Paths are
+// relative to the directory of results.json when they lie below it, and
+// absolute otherwise.
+type Run struct {
+	// Schema is the version of this form.
+	Schema int `json:"schema"`
+	// ToolVersion is the version of kheaders, as Go's build information has
+	// it; "(devel)" when that knows none.
+	ToolVersion string `json:"tool_version"`
+	// Started is when the run began, in RFC 3339.
+	Started time.Time `json:"started"`
+	// Seconds is how long all of it took.
+	Seconds float64 `json:"duration_seconds"`
+	// Command is the command line.
+	Command []string `json:"command"`
+	// Host is the machine that it ran on.
+	Host Host `json:"host"`
+	// Exit is the exit code that the cells make: see [Run.ExitCode].
+	Exit int `json:"exit_code"`
+	// Cells are the cells of the matrix, in its order.
+	Cells []Cell `json:"cells"`
+
+	// Colour allows colours in what is meant for a terminal.
+	Colour bool `json:"-"`
+}
+
+// Host describes the machine of a run.
+type Host struct {
+	// OS is the distribution's name for itself, or the kernel's.
+	OS string `json:"os"`
+	// Kernel is its kernel release.
+	Kernel string `json:"kernel"`
+	// Arch is the kernel's name for the architecture.
+	Arch string `json:"arch"`
+	// CPUs is how many processors we may use.
+	CPUs int `json:"cpus"`
+	// Go is the version of Go that kheaders was built with.
+	Go string `json:"go"`
+}
+
+// Cell is one combination of the matrix, with its verdict.
+type Cell struct {
+	// Arch is the kernel architecture: x86_64, arm64.
+	Arch string `json:"arch"`
+	// Kernel is the kernel spec as the user gave it.
+	Kernel string `json:"kernel"`
+	// Release is the kernel release, when it is known.
+	Release string `json:"release,omitempty"`
+	// Profile is the name of the kernel's configuration.
+	Profile string `json:"profile"`
+	// Mode tells how the headers are in the kernel: module, builtin.
+	Mode string `json:"mode"`
+	// Accel is the accelerator: kvm, tcg; AccelWhy says why that one. Both
+	// are empty when the cell did not get as far.
+	Accel    string `json:"accelerator,omitempty"`
+	AccelWhy string `json:"accelerator_reason,omitempty"`
+
+	// Result adds verdict, reason, problems, tests, attrs, findings and
+	// hello_uptime_seconds.
+	verdict.Result
+
+	// Hint is what the user can do about the verdict.
+	Hint string `json:"hint,omitempty"`
+	// Stages are the stages in the order in which they ended. Some run side
+	// by side, so the sum may exceed the cell's time.
+	Stages []Stage `json:"stages"`
+	// BootSeconds is the time from QEMU's start to its end, when the verdict
+	// is known; zero when nothing was booted.
+	BootSeconds float64 `json:"boot_to_verdict_seconds"`
+	// Digests are the archive's, at three places. A pass has them equal.
+	Digests Digests `json:"archive_sha256"`
+	// Artifacts are the files that went into the boot.
+	Artifacts []Artifact `json:"artifacts"`
+	// Dir is the directory with the cell's files, and Logs are those to look
+	// at, in the order in which they were begun.
+	Dir  string   `json:"dir,omitempty"`
+	Logs []string `json:"logs"`
+	// QEMU is QEMU's command line, for a shell.
+	QEMU string `json:"qemu_command,omitempty"`
+	// Repeat is the command that repeats just this cell, for a shell.
+	Repeat string `json:"repeat_command"`
+}
+
+// Stage is one stage's duration.
+type Stage struct {
+	Name    string  `json:"name"`
+	Seconds float64 `json:"seconds"`
+}
+
+// Digests are the sha256 of the headers archive in hex; empty when it was not
+// taken.
+type Digests struct {
+	// Host is the digest of the file on the host.
+	Host string `json:"host"`
+	// Module is the digest of the bytes in the .ko's section.
+	Module string `json:"module"`
+	// Guest is the digest of /proc/kheaders.tar.xz as the guest read it.
+	Guest string `json:"guest"`
+}
+
+// Artifact is a file that a stage made.
+type Artifact struct {
+	// Name says what it is: kernel, headers, module, initramfs.
+	Name   string `json:"name"`
+	Path   string `json:"path"`
+	Size   int64  `json:"size"`
+	SHA256 string `json:"sha256"`
+}
+
+// New returns a run that begins now, on this machine.
+func New(command []string) Run {
+	return Run{
+		Schema: Schema, ToolVersion: toolVersion(), Started: time.Now(),
+		Command: command, Host: thisHost(), Exit: ExitInfra,
+	}
+}
+
+// Finish notes that all cells are judged.
+func (r *Run) Finish() {
+	r.Seconds = time.Since(r.Started).Seconds()
+	r.Exit = r.ExitCode()
+}
+
+// ExitCode is 0 when all cells passed, 3 when one of them could not be judged
+// because the harness could not do its work, and 1 when a verdict failed. No
+// cell, or one without a known verdict, is the harness's failure as well.
+func (r Run) ExitCode() int {
+	code := ExitPass
+	if len(r.Cells) == 0 {
+		code = ExitInfra
+	}
+	for _, c := range r.Cells {
+		switch {
+		case c.Verdict == verdict.Pass:
+		case c.Verdict == verdict.InfraError, !slices.Contains(verdict.Precedence(), c.Verdict):
+			code = ExitInfra
+		default:
+			code = max(code, ExitFailed)
+		}
+	}
+	return code
+}
+
+// Name names the cell within its run.
+func (c *Cell) Name() string {
+	return strings.Join([]string{c.Arch, c.Kernel, c.Profile, c.Mode}, " ")
+}
+
+// SetResult gives the cell its verdict.
+func (c *Cell) SetResult(res verdict.Result) {
+	c.Result = res
+	c.Digests.Guest = res.GuestSHA256
+}
+
+// Summary is the verdict in one line.
+func (c *Cell) Summary() string { return fmt.Sprintf("%s: %s", c.Verdict, c.Reason) }
+
+// AddStage notes how long a stage took.
+func (c *Cell) AddStage(name string, seconds float64) {
+	c.Stages = append(c.Stages, Stage{Name: name, Seconds: seconds})
+}
+
+// AddArtifact notes a file that a stage made.
+func (c *Cell) AddArtifact(name, path string, size int64, sha256 string) {
+	c.Artifacts = append(c.Artifacts, Artifact{Name: name, Path: path, Size: size, SHA256: sha256})
+}
+
+// AddLog notes a log file, once.
+func (c *Cell) AddLog(path string) {
+	if !slices.Contains(c.Logs, path) {
+		c.Logs = append(c.Logs, path)
+	}
+}
+
+// files are the reports, in the order in which they are written: results.json
+// comes last, so that where it is, the others are.
+var files = []struct {
+	name   string
+	render func(Run, io.Writer) error
+}{
+	{"junit.xml", Run.JUnit},
+	{"results.ktap", Run.KTAP},
+	{"results.json", Run.JSON},
+}
+
+// Files returns the names of the files that [Write] makes.
+func Files() []string {
+	names := make([]string, len(files))
+	for i, f := range files {
+		names[i] = f.name
+	}
+	return names
+}
+
+// Write writes all reports into a directory, which it makes when it is not
+// there. Each file appears whole or not at all.
+func Write(dir string, r Run) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("making the results directory: %w", err)
+	}
+	r, err := r.relativeTo(dir)
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		var buf strings.Builder
+		if err := f.render(r, &buf); err != nil {
+			return fmt.Errorf("rendering %s: %w", f.name, err)
+		}
+		if err := renameio.WriteFile(filepath.Join(dir, f.name), []byte(buf.String()), 0o644); err != nil {
+			return fmt.Errorf("writing %s: %w", f.name, err)
+		}
+	}
+	return nil
+}
+
+// relativeTo returns a copy with the paths as [Run] promises them.
+func (r Run) relativeTo(dir string) (Run, error) {
+	base, err := filepath.Abs(dir)
+	if err != nil {
+		return Run{}, fmt.Errorf("finding the results directory: %w", err)
+	}
+	place := func(path string) string {
+		if path == "" {
+			return ""
+		}
+		// Abs fails only without a working directory, and then it failed
+		// above already, or is not needed.
+		abs, err := filepath.Abs(path)
+		if err != nil {
+			return path
+		}
+		if rel, err := filepath.Rel(base, abs); err == nil && filepath.IsLocal(rel) {
+			return rel
+		}
+		return abs
+	}
+	r.Cells = slices.Clone(r.Cells)
+	for i := range r.Cells {
+		c := &r.Cells[i]
+		c.Dir = place(c.Dir)
+		c.Artifacts = slices.Clone(c.Artifacts)
+		for j := range c.Artifacts {
+			c.Artifacts[j].Path = place(c.Artifacts[j].Path)
+		}
+		c.Logs = slices.Clone(c.Logs)
+		for j := range c.Logs {
+			c.Logs[j] = place(c.Logs[j])
+		}
+	}
+	return r, nil
+}
+
+// JSON writes results.json.
+func (r Run) JSON(w io.Writer) error {
+	r.Started = r.Started.Round(time.Millisecond)
+	r.Seconds = round(r.Seconds)
+	// Lists are never null, so that scripts need not ask.
+	r.Command = full(r.Command)
+	r.Cells = full(r.Cells)
+	for i := range r.Cells {
+		c := &r.Cells[i]
+		c.BootSeconds = round(c.BootSeconds)
+		c.Stages, c.Artifacts, c.Logs = full(c.Stages), full(c.Artifacts), full(c.Logs)
+		for j := range c.Stages {
+			c.Stages[j].Seconds = round(c.Stages[j].Seconds)
+		}
+	}
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(r)
+}
+
+// full returns a copy that is not nil.
+func full[T any](s []T) []T { return append(make([]T, 0, len(s)), s...) }
+
+// round rounds to milliseconds.
+func round(seconds float64) float64 { return math.Round(seconds*1000) / 1000 }
+
+// toolVersion is the version that Go noted in our binary.
+func toolVersion() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok || info.Main.Version == "" {
+		return "(devel)"
+	}
+	return info.Main.Version
+}
+
+// thisHost describes the machine that we are on.
+func thisHost() Host {
+	h := Host{OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.NumCPU(), Go: runtime.Version()}
+	var uts unix.Utsname
+	if unix.Uname(&uts) == nil {
+		h.Kernel = unix.ByteSliceToString(uts.Release[:])
+		h.Arch = unix.ByteSliceToString(uts.Machine[:])
+	}
+	if b, err := os.ReadFile("/etc/os-release"); err == nil {
+		if name := osName(string(b)); name != "" {
+			h.OS = name
+		}
+	}
+	return h
+}
+
+// osName finds PRETTY_NAME in an os-release file (os-release(5)).
+func osName(release string) string {
+	for line := range strings.Lines(release) {
+		if name, ok := strings.CutPrefix(line, "PRETTY_NAME="); ok {
+			return strings.Trim(strings.TrimSpace(name), `"'`)
+		}
+	}
+	return ""
+}
