@@ -1,0 +1,410 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package archive
+
+import "bytes"
+
+// Strip appends src, a C header, to dst without its block comments and returns
+// the result.
+//
+// It sees the text as the preprocessor's lexer does: what looks like a comment
+// inside a string, a character constant, a header name or a // comment is
+// none, and an unmatched quote, as assembler text has them, reaches to the end
+// of its line. // comments and comments that hold "SPDX" stay.
+//
+// The preprocessor reads the same tokens from the result, with white space
+// between the same ones: a comment between two tokens becomes a blank. A line
+// that held nothing but comments goes, as do the blanks before a comment at
+// the end of a line, and blank lines on both sides of a comment become one.
+// Lines without a comment stay as they are.
+func Strip(dst, src []byte) []byte {
+	// Every comment starts with one of these two, the latter when a line
+	// continuation splits the opening.
+	if !bytes.Contains(src, []byte("/*")) && !bytes.Contains(src, []byte("/\\")) {
+		return append(dst, src...)
+	}
+	s := stripper{src: src, dst: dst, base: len(dst), expect: expectHash}
+	s.run()
+	return s.dst
+}
+
+// expect is what a directive's lexer looks for: a header name is a token only
+// after #include.
+type expect uint8
+
+const (
+	expectNothing expect = iota
+	expectHash           // at the start of a line
+	expectName           // after #
+	expectHeader         // after #include
+)
+
+type stripper struct {
+	src  []byte
+	dst  []byte
+	base int // where our part of dst starts
+	from int // src[from:pos] is to be copied
+	pos  int
+
+	expect expect
+	// gap says that nothing but blank lines followed the last line that was
+	// dropped.
+	gap bool
+}
+
+// plain marks the bytes that never start anything that matters here.
+var plain = func() (t [256]bool) {
+	for i := range t {
+		t[i] = true
+	}
+	for _, c := range "\n/\"'\\" {
+		t[c] = false
+	}
+	return t
+}()
+
+func (s *stripper) run() {
+	for s.pos < len(s.src) {
+		if s.expect != expectNothing && s.directive() {
+			continue
+		}
+		switch c := s.src[s.pos]; c {
+		case '\n':
+			s.newline()
+		case '/':
+			s.slash()
+		case '"', '\'':
+			s.quote(c)
+		case '\\':
+			if end := spliceEnd(s.src, s.pos); end > 0 {
+				s.pos = end
+			} else {
+				s.pos++
+			}
+		default:
+			i := s.pos + 1
+			for i < len(s.src) && plain[s.src[i]] {
+				i++
+			}
+			s.pos = i
+		}
+	}
+	s.flush()
+	if s.gap {
+		// The blank line that stood before the last comment.
+		if start := s.lineStart(); start == len(s.dst) && start-s.base >= 2 && s.dst[start-2] == '\n' && !s.continued(start-1) {
+			s.dst = s.dst[:start-1]
+		}
+	}
+}
+
+// directive consumes what is of interest at the start of a line and after
+// #include. It reports whether it consumed anything; what it leaves is for the
+// main loop.
+func (s *stripper) directive() bool {
+	c := s.src[s.pos]
+	switch {
+	case isBlank(c):
+		s.pos++
+		return true
+	case c == '/' || c == '\\':
+		// A comment or a continuation leaves us where we are in the
+		// directive. Any other token ends our interest.
+		before := s.expect
+		next := skipSplices(s.src, s.pos+1)
+		comment := c == '/' && next < len(s.src) && s.src[next] == '*'
+		if comment {
+			s.slash()
+			s.expect = before
+			return true
+		}
+		if end := spliceEnd(s.src, s.pos); end > 0 {
+			s.pos = end
+			return true
+		}
+	case s.expect == expectHash && c == '#':
+		s.expect = expectName
+		s.pos++
+		return true
+	case s.expect == expectHash && c == '%' && s.pos+1 < len(s.src) && s.src[s.pos+1] == ':':
+		s.expect = expectName
+		s.pos += 2
+		return true
+	case s.expect == expectName && isIdent(c):
+		var name []byte
+		for i := s.pos; i < len(s.src) && isIdent(s.src[i]); {
+			name = append(name, s.src[i])
+			i++
+			s.pos = i
+			i = skipSplices(s.src, i)
+		}
+		s.expect = expectNothing
+		switch string(name) {
+		case "include", "include_next", "import", "embed":
+			s.expect = expectHeader
+		}
+		return true
+	case s.expect == expectHeader && (c == '<' || c == '"'):
+		// A header name knows no escapes.
+		s.expect = expectNothing
+		last := c
+		if c == '<' {
+			last = '>'
+		}
+		for i := skipSplices(s.src, s.pos+1); i < len(s.src) && s.src[i] != '\n'; {
+			if s.src[i] == last {
+				s.pos = i + 1
+				return true
+			}
+			i = skipSplices(s.src, i+1)
+		}
+	}
+	s.expect = expectNothing
+	return false
+}
+
+// newline passes the end of a line that a comment did not end.
+func (s *stripper) newline() {
+	s.pos++
+	s.expect = expectHash
+	if !s.gap {
+		return
+	}
+	s.flush()
+	end := len(s.dst) - 1
+	start := bytes.LastIndexByte(s.dst[s.base:end], '\n') + 1 + s.base
+	if len(bytes.TrimLeft(s.dst[start:end], " \t\r")) != 0 {
+		s.gap = false
+		return
+	}
+	// A blank line after a dropped one is one too many when a blank line,
+	// or nothing at all, stands before it.
+	first := start == s.base
+	second := start-s.base >= 2 && s.dst[start-2] == '\n' || start-s.base == 1
+	if (first || second) && !s.continued(start) {
+		s.dst = s.dst[:start]
+	}
+}
+
+// slash passes a comment, or a slash that starts none.
+func (s *stripper) slash() {
+	start := s.pos
+	next := skipSplices(s.src, start+1)
+	if next == len(s.src) {
+		s.pos = next
+		return
+	}
+	switch s.src[next] {
+	case '/':
+		s.pos = lineEnd(s.src, next+1)
+		s.expect = expectNothing
+	case '*':
+		end := commentEnd(s.src, next+1)
+		if end < 0 {
+			// Not terminated: the compiler will complain, about the
+			// same text as before.
+			s.pos = len(s.src)
+			return
+		}
+		s.comment(start, end)
+	default:
+		s.pos = start + 1
+	}
+}
+
+// comment removes the comment src[start:end] if it may go.
+func (s *stripper) comment(start, end int) {
+	s.pos = end
+	if bytes.Contains(s.src[start:end], []byte("SPDX")) {
+		return
+	}
+	s.pos = start
+	s.flush()
+	line := s.lineStart()
+	before := bytes.TrimRight(s.dst[line:], " \t")
+	s.pos = end
+	if len(before) > 0 && before[len(before)-1] == '\\' {
+		// Without the comment, this backslash might stand at the end of
+		// the line and continue it.
+		return
+	}
+	for s.pos < len(s.src) && isBlank(s.src[s.pos]) {
+		s.pos++
+	}
+	s.from = s.pos
+	eol := s.pos
+	if eol+1 < len(s.src) && s.src[eol] == '\r' && s.src[eol+1] == '\n' {
+		eol++
+	}
+	switch {
+	case eol == len(s.src) || s.src[eol] == '\n':
+		s.dst = s.dst[:line+len(before)]
+		if len(before) == 0 && !s.continued(line) {
+			s.pos = min(eol+1, len(s.src))
+			s.from = s.pos
+			s.gap = true
+			s.expect = expectHash
+		}
+	default:
+		if len(s.dst) == s.base || !isBlank(s.dst[len(s.dst)-1]) {
+			s.dst = append(s.dst, ' ')
+		}
+	}
+}
+
+// quote passes a string or a character constant.
+func (s *stripper) quote(mark byte) {
+	if mark == '"' && isRaw(s.src[:s.pos]) {
+		if end := rawEnd(s.src, s.pos+1); end > 0 {
+			s.pos = end
+			return
+		}
+	}
+	i := s.pos + 1
+	for i < len(s.src) {
+		switch s.src[i] {
+		case mark:
+			s.pos = i + 1
+			return
+		case '\n':
+			s.pos = i
+			return
+		case '\\':
+			if end := spliceEnd(s.src, i); end > 0 {
+				i = end
+				continue
+			}
+			// The escaped character, unless the line ends here.
+			i = skipSplices(s.src, i+1)
+			if i < len(s.src) && s.src[i] != '\n' {
+				i++
+			}
+		default:
+			i++
+		}
+	}
+	s.pos = len(s.src)
+}
+
+// flush copies what was passed since the last time.
+func (s *stripper) flush() {
+	s.dst = append(s.dst, s.src[s.from:s.pos]...)
+	s.from = s.pos
+}
+
+// lineStart returns where the last line of dst starts.
+func (s *stripper) lineStart() int {
+	return bytes.LastIndexByte(s.dst[s.base:], '\n') + 1 + s.base
+}
+
+// continued tells whether the line that starts at dst[line] continues the one
+// before it.
+func (s *stripper) continued(line int) bool {
+	if line == s.base {
+		return false
+	}
+	before := bytes.TrimRight(s.dst[s.base:line-1], " \t\f\v\r")
+	return len(before) > 0 && before[len(before)-1] == '\\'
+}
+
+func isBlank(c byte) bool { return c == ' ' || c == '\t' }
+
+func isIdent(c byte) bool {
+	return c == '_' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c >= 0x80
+}
+
+// spliceEnd returns the end of the line continuation that starts at src[i], or
+// 0 when none does. Compilers allow blanks between the backslash and the end
+// of the line.
+func spliceEnd(src []byte, i int) int {
+	if src[i] != '\\' {
+		return 0
+	}
+	for i++; i < len(src); i++ {
+		switch src[i] {
+		case ' ', '\t', '\f', '\v', '\r':
+		case '\n':
+			return i + 1
+		default:
+			return 0
+		}
+	}
+	return 0
+}
+
+// skipSplices returns the first position from i on that starts no line
+// continuation.
+func skipSplices(src []byte, i int) int {
+	for i < len(src) {
+		end := spliceEnd(src, i)
+		if end == 0 {
+			break
+		}
+		i = end
+	}
+	return i
+}
+
+// lineEnd returns the position of the newline that ends the logical line in
+// which src[i] stands, or the end of src.
+func lineEnd(src []byte, i int) int {
+	start := i
+	for {
+		n := bytes.IndexByte(src[i:], '\n')
+		if n < 0 {
+			return len(src)
+		}
+		i += n
+		line := bytes.TrimRight(src[start:i], " \t\f\v\r")
+		if len(line) == 0 || line[len(line)-1] != '\\' {
+			return i
+		}
+		i++
+		start = i
+	}
+}
+
+// commentEnd returns the end of the block comment whose text starts at src[i],
+// or -1 when it has none.
+func commentEnd(src []byte, i int) int {
+	for {
+		n := bytes.IndexByte(src[i:], '*')
+		if n < 0 {
+			return -1
+		}
+		i += n + 1
+		if end := skipSplices(src, i); end < len(src) && src[end] == '/' {
+			return end + 1
+		}
+	}
+}
+
+// isRaw tells whether a quote after text opens a raw string, which GNU C has
+// from C++: R"delimiter(text)delimiter".
+func isRaw(text []byte) bool {
+	i := len(text)
+	for i > 0 && isIdent(text[i-1]) && len(text)-i < 4 {
+		i--
+	}
+	switch string(text[i:]) {
+	case "R", "LR", "uR", "UR", "u8R":
+		return true
+	}
+	return false
+}
+
+// rawEnd returns the end of the raw string whose delimiter starts at src[i],
+// or 0 when there is no such string.
+func rawEnd(src []byte, i int) int {
+	open := bytes.IndexByte(src[i:min(len(src), i+17)], '(')
+	if open < 0 || bytes.ContainsAny(src[i:i+open], " )\\\t\v\f\n\r\"") {
+		return 0
+	}
+	last := append([]byte{')'}, src[i:i+open]...)
+	last = append(last, '"')
+	n := bytes.Index(src[i+open:], last)
+	if n < 0 {
+		return 0
+	}
+	return i + open + n + len(last)
+}
