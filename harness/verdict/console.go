@@ -30,10 +30,10 @@ const (
 	maxRecent = 8
 )
 
-// ConsoleMarker, followed by a space and a test's name and written to /dev/kmsg
-// by that test, tells the scanner exactly where on the console the test began;
-// without a name it tells that the test ended. Without it the scanner goes by [Scanner.SetTest], and events and console reach the
-// host on different ways.
+// ConsoleMarker tells the scanner exactly where on the console a test began,
+// when that test writes it to /dev/kmsg with a space and its name behind it, or
+// with no name, that it ended. Without it the scanner goes by
+// [Scanner.SetTest], and events and console reach the host on different ways.
 const ConsoleMarker = "kheaders-test:"
 
 // Finding is trouble that the kernel reported on the console.

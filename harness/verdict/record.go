@@ -16,7 +16,7 @@ const (
 	maxOutput   = 8 << 10
 	maxAttrs    = 512
 	maxValue    = 4 << 10
-	maxBreaches = 32
+	maxBreaches = 16
 	maxBreach   = 1 << 10
 )
 
@@ -53,7 +53,7 @@ type Record struct {
 	// Malformed counts the lines that were no event.
 	Malformed int
 	// Breaches are departures from what a healthy guest sends, in order, at
-	// most 32; BreachCount counts all of them.
+	// most 16; BreachCount counts all of them.
 	Breaches    []string
 	BreachCount int
 	// Last is the last event in words, to say what the guest did last.

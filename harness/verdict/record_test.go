@@ -180,6 +180,10 @@ func TestRecorderBounds(t *testing.T) {
 	if len(res.Problems) != maxProblems || len(res.Reason) > maxReason {
 		t.Errorf("%d problems, a reason of %d bytes", len(res.Problems), len(res.Reason))
 	}
+	more := fmt.Sprintf("missing-results: %d more departures from the protocol", 2+maxBreaches)
+	if !slices.Contains(res.Problems, more) {
+		t.Errorf("%q is not among %q", more, res.Problems)
+	}
 }
 
 // The end of an output is kept, from the start of a line.
