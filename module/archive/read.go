@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package archive
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// Info tells what an archive is.
+type Info struct {
+	// Release is the kernel's release, as uname -r prints it; empty when
+	// the archive has no include/generated/utsrelease.h.
+	Release string `json:"release"`
+	// SrcArch is the directory below arch/: x86, arm64.
+	SrcArch string `json:"srcarch"`
+	// Bits is the size of the kernel's pointers: 32 or 64.
+	Bits int `json:"bits"`
+	// Files and Dirs count the entries, the root directory among them.
+	Files int `json:"files"`
+	Dirs  int `json:"dirs"`
+	// HeaderBytes is the size of all headers.
+	HeaderBytes int64 `json:"header_bytes"`
+	// TarBytes is the size of the tar.
+	TarBytes int64 `json:"tar_bytes"`
+	// ModTime is the latest time stamp of the entries.
+	ModTime time.Time `json:"mod_time"`
+	// Size and SHA256 (in hex) are those of the archive itself.
+	Size   int64  `json:"size"`
+	SHA256 string `json:"sha256"`
+	// Compression says how it is compressed.
+	Compression Compression `json:"compression"`
+}
+
+// Compression says how an archive is compressed.
+type Compression struct {
+	// Check is the integrity check: none, crc32, crc64, sha256.
+	Check string `json:"check"`
+	// Streams and Blocks count the parts; blocks can be decompressed in
+	// parallel.
+	Streams int `json:"streams"`
+	Blocks  int `json:"blocks"`
+	// DictBytes is the largest dictionary, the memory that a reader needs.
+	DictBytes int64 `json:"dict_bytes"`
+	// LZMA holds the parameters of the coder, such as "lc=3,lp=0,pb=2".
+	LZMA string `json:"lzma,omitempty"`
+}
+
+// Limits bound what reading an archive may cost. Zero values stand for those
+// of [DefaultLimits].
+type Limits struct {
+	// ArchiveBytes bounds the archive itself, which is held in memory.
+	ArchiveBytes int64
+	// TarBytes bounds the tar, and with it the content.
+	TarBytes int64
+	// DictBytes bounds the memory for decompression.
+	DictBytes int64
+	// Entries bounds the number of files and directories.
+	Entries int
+}
+
+// DefaultLimits are many times what a kernel has.
+var DefaultLimits = Limits{
+	ArchiveBytes: 64 << 20,
+	TarBytes:     1 << 30,
+	DictBytes:    128 << 20,
+	Entries:      200_000,
+}
+
+func (l Limits) orDefault() Limits {
+	d := DefaultLimits
+	if l.ArchiveBytes > 0 {
+		d.ArchiveBytes = l.ArchiveBytes
+	}
+	if l.TarBytes > 0 {
+		d.TarBytes = l.TarBytes
+	}
+	if l.DictBytes > 0 {
+		d.DictBytes = l.DictBytes
+	}
+	if l.Entries > 0 {
+		d.Entries = l.Entries
+	}
+	return d
+}
+
+// LimitError says that an archive is larger than the reader allows.
+type LimitError struct {
+	// What is being counted.
+	What string
+	// Limit is the most that is allowed.
+	Limit int64
+}
+
+// Error names the limit.
+func (e *LimitError) Error() string {
+	return fmt.Sprintf("the archive has more than %d %s", e.Limit, e.What)
+}
+
+// Entry is a file or a directory of an archive.
+type Entry struct {
+	// Name is its path, without a leading "./"; the root is ".". It is
+	// valid in the sense of [fs.ValidPath]: it leads nowhere else.
+	Name string
+	// Dir tells a directory from a file.
+	Dir bool
+	// Size is that of a file, in bytes.
+	Size int64
+}
+
+// Read reads a whole archive, checks it, and tells what it is. Errors wrap
+// [ErrFormat] when the archive is damaged or none, and are a [*LimitError]
+// when it is too large.
+func Read(ctx context.Context, r io.Reader, limits Limits) (Info, error) {
+	return Walk(ctx, r, limits, func(Entry, io.Reader) error { return nil })
+}
+
+// Walk is [Read] with a look at each entry. visit gets the text of files, of
+// which it may leave as much unread as it likes. Entries come in the order of
+// the archive, a directory before what is in it and none twice. Until Walk
+// has returned without an error, nothing is known to be intact.
+func Walk(ctx context.Context, r io.Reader, limits Limits, visit func(e Entry, text io.Reader) error) (Info, error) {
+	limits = limits.orDefault()
+	data, err := io.ReadAll(io.LimitReader(r, limits.ArchiveBytes+1))
+	if err != nil {
+		return Info{}, fmt.Errorf("reading the archive: %w", err)
+	}
+	if int64(len(data)) > limits.ArchiveBytes {
+		return Info{}, &LimitError{What: "bytes", Limit: limits.ArchiveBytes}
+	}
+	c, err := parseContainer(data, limits.TarBytes, limits.DictBytes)
+	if err != nil {
+		return Info{}, err
+	}
+	digest := sha256.Sum256(data)
+	info := Info{
+		Size:   int64(len(data)),
+		SHA256: hex.EncodeToString(digest[:]),
+		Compression: Compression{
+			Check:   c.checkName,
+			Streams: c.streams,
+			Blocks:  len(c.blocks),
+		},
+	}
+	for _, b := range c.blocks {
+		info.TarBytes += b.size
+		info.Compression.DictBytes = max(info.Compression.DictBytes, b.dict)
+		if info.Compression.LZMA == "" {
+			info.Compression.LZMA = b.params
+		}
+	}
+	w := walker{info: &info, kinds: map[string]bool{".": true}, limits: limits, visit: visit}
+	in := c.reader()
+	t := tar.NewReader(in)
+	for {
+		if ctx.Err() != nil {
+			return Info{}, context.Cause(ctx)
+		}
+		header, err := t.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return Info{}, tarError(err)
+		}
+		if err := w.entry(header, t); err != nil {
+			return Info{}, err
+		}
+	}
+	// What follows the tar's end must be intact as well, and only padding.
+	if err := onlyZeros(in); err != nil {
+		return Info{}, err
+	}
+	return info, w.identify()
+}
+
+// tarError gives errors of the tar reader our class, and leaves those of the
+// decompressor as they are.
+func tarError(err error) error {
+	if errors.Is(err, ErrFormat) {
+		return err
+	}
+	return badFormat("the tar: %v", err)
+}
+
+func onlyZeros(r io.Reader) error {
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := r.Read(buf)
+		if !zero(buf[:n]) {
+			return badFormat("something follows the end of the tar")
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// walker checks one entry after the other.
+type walker struct {
+	info   *Info
+	kinds  map[string]bool // true for directories
+	limits Limits
+	visit  func(Entry, io.Reader) error
+
+	autoconf, release []byte
+}
+
+// headBytes is how much of the headers that identify the kernel is kept.
+const headBytes = 4 << 20
+
+func (w *walker) entry(header *tar.Header, text io.Reader) error {
+	name := strings.TrimPrefix(header.Name, "./")
+	dir := header.Typeflag == tar.TypeDir
+	if dir {
+		name = strings.TrimSuffix(name, "/")
+	}
+	if name == "" {
+		name = "."
+	}
+	switch {
+	case !fs.ValidPath(name) || strings.ContainsAny(name, "\x00\\"):
+		return badFormat("it has an entry named %q", header.Name)
+	case !dir && header.Typeflag != tar.TypeReg:
+		return badFormat("%s is neither a file nor a directory", name)
+	case !dir && name == ".":
+		return badFormat("its root is a file")
+	}
+	if w.info.Files+w.info.Dirs >= w.limits.Entries {
+		return &LimitError{What: "entries", Limit: int64(w.limits.Entries)}
+	}
+	if _, ok := w.kinds[name]; ok && name != "." {
+		return badFormat("it has %s twice", name)
+	}
+	if name != "." {
+		if parent, ok := w.kinds[path.Dir(name)]; !ok || !parent {
+			return badFormat("%s comes before its directory", name)
+		}
+		w.kinds[name] = dir
+	}
+	if header.ModTime.After(w.info.ModTime) {
+		w.info.ModTime = header.ModTime.UTC()
+	}
+	if dir {
+		w.info.Dirs++
+		return w.visit(Entry{Name: name, Dir: true}, bytes.NewReader(nil))
+	}
+	w.info.Files++
+	// Sparse files are longer than what stands in the tar.
+	if w.info.HeaderBytes += header.Size; header.Size > w.limits.TarBytes || w.info.HeaderBytes > w.limits.TarBytes {
+		return &LimitError{What: "bytes of content", Limit: w.limits.TarBytes}
+	}
+	switch name {
+	case autoconf, utsrelease:
+		head, err := io.ReadAll(io.LimitReader(text, headBytes))
+		if err != nil {
+			return tarError(err)
+		}
+		if name == autoconf {
+			w.autoconf = head
+		} else {
+			w.release = head
+		}
+		text = io.MultiReader(bytes.NewReader(head), text)
+	}
+	return w.visit(Entry{Name: name, Size: header.Size}, text)
+}
+
+var (
+	releaseLine = regexp.MustCompile(`(?m)^#define UTS_RELEASE "([^"\n]{1,64})"`)
+	bitsLine    = regexp.MustCompile(`(?m)^#define CONFIG_64BIT 1$`)
+)
+
+// identify tells which kernel the headers are from.
+func (w *walker) identify() error {
+	if w.autoconf == nil {
+		return badFormat("it has no %s", autoconf)
+	}
+	w.info.Bits = 32
+	if bitsLine.Match(w.autoconf) {
+		w.info.Bits = 64
+	}
+	if m := releaseLine.FindSubmatch(w.release); m != nil {
+		w.info.Release = string(m[1])
+	}
+	for name := range w.kinds {
+		arch, ok := strings.CutSuffix(name, "/include")
+		if arch, ok2 := strings.CutPrefix(arch, "arch/"); ok && ok2 && !strings.Contains(arch, "/") {
+			if w.info.SrcArch != "" {
+				return badFormat("it has headers of two architectures")
+			}
+			w.info.SrcArch = arch
+		}
+	}
+	if w.info.SrcArch == "" {
+		return badFormat("it has no arch/*/include")
+	}
+	return nil
+}
