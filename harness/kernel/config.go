@@ -193,6 +193,8 @@ func lost(config string, list []request) []string {
 	for _, r := range list {
 		switch value, ok := final[r.symbol]; {
 		case ok && value == r.value:
+		case !ok && r.group == 0 && r.value == "n":
+			// What depends on something that is off is not even mentioned.
 		case !ok && r.group != 0 && known[r.group]:
 		case ok:
 			lines = append(lines, fmt.Sprintf("CONFIG_%s: wanted %s, is %s", r.symbol, r.value, value))
