@@ -129,3 +129,12 @@ func (x *xzWriter) Close() error {
 	}
 	return err
 }
+
+// CheckCompressor returns a [hint.Usage] error when there is no compressor of
+// that name, whether or not its program is installed.
+func CheckCompressor(name string) error {
+	if _, err := chooseCompressor(name); hint.IsUsage(err) {
+		return err
+	}
+	return nil
+}

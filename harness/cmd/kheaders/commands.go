@@ -1,0 +1,439 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/kheaders/kheaders/harness"
+	"github.com/kheaders/kheaders/harness/cache"
+	"github.com/kheaders/kheaders/harness/doctor"
+	"github.com/kheaders/kheaders/harness/guest"
+	"github.com/kheaders/kheaders/harness/headers"
+	"github.com/kheaders/kheaders/harness/hint"
+	"github.com/kheaders/kheaders/harness/kernel"
+	"github.com/kheaders/kheaders/harness/run"
+	"github.com/kheaders/kheaders/harness/target"
+)
+
+// cacheFlag declares --cache. Its default follows the user's cache directory.
+func (c *call) cacheFlag() *string {
+	dir := ""
+	if user, err := os.UserCacheDir(); err == nil {
+		dir = filepath.Join(user, "kheaders")
+	}
+	return c.flags.String("cache", dir, "keep results in `DIR` between runs")
+}
+
+// listFlag declares a flag that may be given several times.
+func (c *call) listFlag(name, usage string) *[]string {
+	var list []string
+	c.flags.Func(name, usage, func(s string) error {
+		list = append(list, s)
+		return nil
+	})
+	return &list
+}
+
+func (c *call) targetFlag() *string {
+	return c.flags.String("arch", "", "the kernel's `ARCH`itecture: "+strings.Join(target.Names(), ", "))
+}
+
+func (c *call) compressorFlag() *string {
+	return c.flags.String("compressor", "xz", "make the archive with this `COMPRESSOR`: xz is small, go needs no other program")
+}
+
+// lookup finds an architecture that the user named.
+func lookup(name string) (target.Target, error) {
+	t, err := target.Lookup(name)
+	if err != nil {
+		return t, hint.Usage(err, "use --arch "+strings.Join(target.Names(), " or --arch "))
+	}
+	return t, nil
+}
+
+func spec(text string) (kernel.Spec, error) {
+	if text == "" {
+		return kernel.Default()
+	}
+	return kernel.ParseSpec(text)
+}
+
+// matrixFlags declares the flags of a run and returns the function that makes
+// a configuration of them.
+func (c *call) matrixFlags(defaultArchs ...string) func() (harness.Config, error) {
+	kernels := c.listFlag("kernel", "test this kernel: a `SPEC` such as debian:6.12, a directory, a tarball, a URL with #sha256=…; repeatable")
+	archs := c.listFlag("arch", "test on this `ARCH`itecture; repeatable (default "+strings.Join(defaultArchs, " and ")+")")
+	profiles := c.listFlag("profile", "use this kernel configuration `PROFILE`; repeatable (default "+kernel.DefaultProfile+")")
+	modes := c.listFlag("mode", "test the headers in this `MODE`; repeatable (default "+harness.ModeModule+")")
+	dir := c.cacheFlag()
+	results := c.flags.String("results", filepath.Join("out", "qemu-test"), "write everything to `DIR`")
+	accel := c.flags.String("accel", "auto", "run QEMU with this `ACCEL`erator: auto, kvm, tcg")
+	thorough := c.flags.Bool("thorough", false, "have the guest decode the whole archive, not its start")
+	jobs := c.flags.Int("jobs", 0, "run `N` compilers at once (default one per processor)")
+	tests := c.flags.String("tests", guest.Tests, "run the guest tests of this Go `PACKAGE`")
+	compressor := c.compressorFlag()
+	silence := c.flags.Duration("silence", 0, "give a guest up after this `TIME` without output under KVM; ten times that under TCG (default 6s)")
+	deadline := c.flags.Duration("deadline", 0, "give a guest up after this `TIME` under KVM; ten times that under TCG (default 20s)")
+	return func() (harness.Config, error) {
+		config := harness.Config{
+			Cache: *dir, Results: *results, Profiles: *profiles, Modes: *modes,
+			Accel: *accel, Thorough: *thorough, Jobs: *jobs, Tests: *tests, Compressor: *compressor,
+			Silence: *silence, Deadline: *deadline,
+			Progress: func(line string) { fmt.Fprintln(c.stdout, line) },
+			Command:  c.repeat(),
+		}
+		if len(*kernels) == 0 {
+			*kernels = []string{""}
+		}
+		for _, text := range *kernels {
+			s, err := spec(text)
+			if err != nil {
+				return config, err
+			}
+			config.Kernels = append(config.Kernels, s)
+		}
+		if len(*archs) == 0 {
+			*archs = defaultArchs
+		}
+		for _, name := range *archs {
+			t, err := lookup(name)
+			if err != nil {
+				return config, err
+			}
+			config.Targets = append(config.Targets, t)
+		}
+		if len(config.Profiles) == 0 {
+			config.Profiles = []string{kernel.DefaultProfile}
+		}
+		for _, profile := range config.Profiles {
+			if !slices.Contains(kernel.Profiles(), profile) {
+				return config, hint.Usage(fmt.Errorf("unknown profile %q", profile), "use --profile "+strings.Join(kernel.Profiles(), ", "))
+			}
+		}
+		if len(config.Modes) == 0 {
+			config.Modes = []string{harness.ModeModule}
+		}
+		for _, mode := range config.Modes {
+			if !slices.Contains(harness.Modes(), mode) {
+				return config, hint.Usage(fmt.Errorf("unknown mode %q", mode), "use --mode "+strings.Join(harness.Modes(), ", "))
+			}
+		}
+		if err := headers.CheckCompressor(config.Compressor); err != nil {
+			return config, err
+		}
+		return config, absolute(&config)
+	}
+}
+
+// absolute makes a configuration's directories independent of where we run.
+func absolute(config *harness.Config) (err error) {
+	if config.Repo, err = guest.FindRepo("."); err != nil {
+		return err
+	}
+	for _, dir := range []*string{&config.Cache, &config.Results} {
+		if *dir == "" {
+			return hint.Usage(fmt.Errorf("no cache directory: neither XDG_CACHE_HOME nor HOME is set"), "use --cache DIR")
+		}
+		if *dir, err = filepath.Abs(*dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// repeat returns the command line without the flags that select a cell, for
+// the command that repeats one.
+func (c *call) repeat() []string {
+	argv := []string{"go", "run", "./harness/cmd/kheaders", c.name}
+	c.flags.Visit(func(f *flag.Flag) {
+		switch f.Name {
+		case "kernel", "arch", "profile", "mode":
+		default:
+			argv = append(argv, "--"+f.Name+"="+f.Value.String())
+		}
+	})
+	return argv
+}
+
+func runTest(ctx context.Context, c *call) error {
+	config := c.matrixFlags(target.Names()...)
+	quiet := c.flags.Bool("json", false, "print results.json instead of progress and table")
+	if _, err := c.parse(0); err != nil {
+		return err
+	}
+	cfg, err := config()
+	if err != nil {
+		return err
+	}
+	if *quiet {
+		cfg.Progress = nil
+	}
+	result, err := harness.Run(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	if *quiet {
+		if err := result.JSON(c.stdout); err != nil {
+			return err
+		}
+	} else if err := result.Table(c.stdout); err != nil {
+		return err
+	}
+	if err := result.Explain(c.stderr); err != nil {
+		return err
+	}
+	if code := result.ExitCode(); code != exitPass {
+		return &verdictError{code}
+	}
+	return nil
+}
+
+func runShell(ctx context.Context, c *call) error {
+	config := c.matrixFlags(target.Names()[0])
+	gdb := c.flags.Bool("gdb", false, "wait for a debugger on port 1234")
+	if _, err := c.parse(0); err != nil {
+		return err
+	}
+	cfg, err := config()
+	if err != nil {
+		return err
+	}
+	boot, release, err := harness.Prepare(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer release()
+	argv, err := boot.Shell(*gdb)
+	if err != nil {
+		return err
+	}
+	// We become QEMU: the terminal, and Ctrl-C, are its own.
+	path, err := run.Look(argv[0])
+	if err != nil {
+		return err
+	}
+	return syscall.Exec(path, argv, os.Environ())
+}
+
+func runKernel(ctx context.Context, c *call) error {
+	text := c.flags.String("kernel", "", "build this kernel: a `SPEC` as for test (default debian:6.12)")
+	arch := c.targetFlag()
+	profile := c.flags.String("profile", kernel.DefaultProfile, "use this kernel configuration `PROFILE`")
+	jobs := c.flags.Int("jobs", 0, "run `N` compilers at once (default one per processor)")
+	dir := c.cacheFlag()
+	asJSON := c.flags.Bool("json", false, "print a JSON object")
+	if _, err := c.parse(0); err != nil {
+		return err
+	}
+	if err := c.required("arch"); err != nil {
+		return err
+	}
+	t, err := lookup(*arch)
+	if err != nil {
+		return err
+	}
+	from, err := spec(*text)
+	if err != nil {
+		return err
+	}
+	progress := func(line string) { fmt.Fprintln(c.stderr, line) }
+	store := cache.Store{Dir: *dir}
+	source, err := kernel.Fetch(ctx, store, from, progress)
+	if err != nil {
+		return harness.Advise(err, t)
+	}
+	built, err := kernel.Build(ctx, store, source, kernel.BuildOptions{Target: t, Profile: *profile, Jobs: *jobs, Progress: progress})
+	if err != nil {
+		return harness.Advise(err, t)
+	}
+	if *asJSON {
+		return printJSON(c.stdout, struct {
+			Release string `json:"release"`
+			Arch    string `json:"arch"`
+			Source  string `json:"source"`
+			Build   string `json:"build"`
+			Image   string `json:"image"`
+			Config  string `json:"config"`
+			Cached  bool   `json:"cached"`
+		}{built.Release, t.Name, built.SourceDir, built.Dir, built.Image, built.Config, built.Cached})
+	}
+	for _, line := range [][2]string{
+		{"release", built.Release}, {"source", built.SourceDir}, {"build", built.Dir}, {"image", built.Image}, {"config", built.Config},
+	} {
+		fmt.Fprintf(c.stdout, "%-8s %s\n", line[0], line[1])
+	}
+	return nil
+}
+
+func runArchive(ctx context.Context, c *call) error {
+	source := c.flags.String("source", "", "the kernel's source `DIR`ectory")
+	build := c.flags.String("build", "", "its object `DIR`ectory (default: built in the source)")
+	arch := c.targetFlag()
+	output := c.flags.String("output", "", "write the archive to `FILE`")
+	compressor := c.compressorFlag()
+	comments := c.flags.String("comments", "strip", "strip or keep the headers' comments: `strip|keep`")
+	asJSON := c.flags.Bool("json", false, "print a JSON object")
+	if _, err := c.parse(0); err != nil {
+		return err
+	}
+	if err := c.required("source", "arch", "output"); err != nil {
+		return err
+	}
+	t, err := lookup(*arch)
+	if err != nil {
+		return err
+	}
+	if *comments != "strip" && *comments != "keep" {
+		return hint.Usage(fmt.Errorf("--comments cannot be %q", *comments), "use --comments=strip or --comments=keep")
+	}
+	result, err := headers.Pack(ctx, headers.Options{
+		Source: *source, Build: *build, Target: t, Output: *output, Compressor: *compressor, KeepComments: *comments == "keep",
+	})
+	if err != nil {
+		return harness.Advise(err, t)
+	}
+	if *asJSON {
+		return printJSON(c.stdout, result)
+	}
+	fmt.Fprintf(c.stdout, "%s: %d bytes, %d headers, sha256 %s\n", result.Path, result.Size, result.Files, result.SHA256)
+	return nil
+}
+
+func runInfo(ctx context.Context, c *call) error {
+	asJSON := c.flags.Bool("json", false, "print a JSON object")
+	args, err := c.parse(1)
+	if err != nil {
+		return err
+	}
+	info, err := harness.ReadArchive(ctx, args[0])
+	if err != nil {
+		return err
+	}
+	if *asJSON {
+		return printJSON(c.stdout, info)
+	}
+	for _, line := range [][2]any{
+		{"release", info.Release},
+		{"architecture", fmt.Sprintf("%s, %d bit", info.SrcArch, info.Bits)},
+		{"headers", fmt.Sprintf("%d in %d directories", info.Files, info.Dirs)},
+		{"content", fmt.Sprintf("%d bytes, %d as tar", info.HeaderBytes, info.TarBytes)},
+		{"archive", fmt.Sprintf("%d bytes", info.Size)},
+		{"compression", fmt.Sprintf("xz, %s, %d blocks, check %s", info.Compression.LZMA, info.Compression.Blocks, info.Compression.Check)},
+		{"dated", info.ModTime.UTC().Format(time.RFC3339)},
+		{"sha256", info.SHA256},
+	} {
+		fmt.Fprintf(c.stdout, "%-12s %v\n", line[0], line[1])
+	}
+	return nil
+}
+
+func runExtract(ctx context.Context, c *call) error {
+	args, err := c.parse(2)
+	if err != nil {
+		return err
+	}
+	info, err := harness.ExtractArchive(ctx, args[0], args[1])
+	if err != nil {
+		return harness.Advise(err, target.All()[0])
+	}
+	fmt.Fprintf(c.stdout, "%s: %d headers of %s\n", args[1], info.Files, info.Release)
+	return nil
+}
+
+func runModule(ctx context.Context, c *call) error {
+	archive := c.flags.String("archive", "", "embed this `FILE`")
+	output := c.flags.String("output", "", "write the module's source to `DIR`, which must not exist or be empty")
+	if _, err := c.parse(0); err != nil {
+		return err
+	}
+	if err := c.required("archive", "output"); err != nil {
+		return err
+	}
+	if err := harness.WriteModule(ctx, *archive, *output); err != nil {
+		return err
+	}
+	fmt.Fprintf(c.stdout, "%s: make -C KERNEL M=\"$PWD\" builds kheaders.ko in there\n", *output)
+	return nil
+}
+
+func runInitramfs(ctx context.Context, c *call) error {
+	arch := c.targetFlag()
+	module := c.flags.String("module", "", "put this kheaders.ko `FILE` in it")
+	output := c.flags.String("output", "", "write the cpio archive to `FILE`")
+	dir := c.cacheFlag()
+	if _, err := c.parse(0); err != nil {
+		return err
+	}
+	if err := c.required("arch", "module", "output"); err != nil {
+		return err
+	}
+	t, err := lookup(*arch)
+	if err != nil {
+		return err
+	}
+	repo, err := guest.FindRepo(".")
+	if err != nil {
+		return err
+	}
+	return harness.WriteInitramfs(ctx, guest.Builder{Repo: repo, Store: cache.Store{Dir: *dir}}, t, *module, *output)
+}
+
+func runDoctor(ctx context.Context, c *call) error {
+	archs := c.listFlag("arch", "look for what this `ARCH`itecture needs; repeatable (default all)")
+	install := c.flags.Bool("install", false, "install what is missing, with apt")
+	quiet := c.flags.Bool("quiet", false, "print nothing when nothing is missing")
+	asJSON := c.flags.Bool("json", false, "print a JSON array")
+	if _, err := c.parse(0); err != nil {
+		return err
+	}
+	targets := target.All()
+	if len(*archs) > 0 {
+		targets = nil
+	}
+	for _, name := range *archs {
+		t, err := lookup(name)
+		if err != nil {
+			return err
+		}
+		targets = append(targets, t)
+	}
+	if *install {
+		progress := func(line string) { fmt.Fprintln(c.stderr, "+ "+line) }
+		if err := doctor.Install(ctx, doctor.Missing(doctor.Examine(targets)), progress); err != nil {
+			return err
+		}
+	}
+	tools := doctor.Examine(targets)
+	switch {
+	case *asJSON:
+		if err := printJSON(c.stdout, tools); err != nil {
+			return err
+		}
+	case !*quiet:
+		for _, tool := range tools {
+			where := tool.Path
+			if tool.Missing() {
+				where = "missing (Debian: " + tool.Package + ")"
+			}
+			fmt.Fprintf(c.stdout, "%-24s %-36s %s\n", tool.Name, tool.For, where)
+		}
+	}
+	return doctor.Error(doctor.Missing(tools))
+}
+
+func printJSON(w io.Writer, v any) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "\t")
+	return encoder.Encode(v)
+}

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+// Command kheaders gives a Linux kernel its own headers as
+// /proc/kheaders.tar.xz and proves that it works.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/kheaders/kheaders/harness/hint"
+	"github.com/kheaders/kheaders/harness/kernel"
+	"github.com/kheaders/kheaders/harness/run"
+)
+
+// The exit codes, which scripts rely on.
+const (
+	exitPass    = 0
+	exitFail    = 1 // a verdict failed
+	exitUsage   = 2 // the command line or what it names is wrong
+	exitHarness = 3 // the harness could not do its work
+)
+
+// command is one of the subcommands.
+type command struct {
+	name, args, summary string
+	// run declares its flags, parses, and does the work.
+	run func(ctx context.Context, c *call) error
+}
+
+func commands() []command {
+	return []command{
+		{"test", "", "build, boot and verify every cell of the matrix", runTest},
+		{"shell", "", "boot the same image to a shell", runShell},
+		{"kernel", "", "build a test kernel, or find it in the cache", runKernel},
+		{"archive", "", "pack the headers of a kernel tree", runArchive},
+		{"module", "", "write a module's source around an archive", runModule},
+		{"initramfs", "", "write the guest's file system around a module", runInitramfs},
+		{"info", "FILE", "describe an archive", runInfo},
+		{"extract", "FILE DIR", "unpack an archive", runExtract},
+		{"doctor", "", "list what has to be installed, and install it", runDoctor},
+	}
+}
+
+// call is one invocation of a command.
+type call struct {
+	command
+	flags          *flag.FlagSet
+	argv           []string
+	stdout, stderr io.Writer
+}
+
+// parse reads the flags and returns the n arguments behind them.
+func (c *call) parse(n int) ([]string, error) {
+	if err := c.flags.Parse(c.argv); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return nil, err
+		}
+		return nil, hint.Usage(err, "kheaders "+c.name+" --help lists the options")
+	}
+	if c.flags.NArg() != n {
+		return nil, hint.Usage(fmt.Errorf("%s takes %d arguments, not %d", c.name, n, c.flags.NArg()), "kheaders "+c.name+" --help")
+	}
+	return c.flags.Args(), nil
+}
+
+// required refuses a command line without a flag that has no default.
+func (c *call) required(names ...string) error {
+	for _, name := range names {
+		if c.flags.Lookup(name).Value.String() == "" {
+			return hint.Usage(fmt.Errorf("%s needs --%s", c.name, name), "kheaders "+c.name+" --help lists the options")
+		}
+	}
+	return nil
+}
+
+// verdictError is a failed verdict: it has been shown already.
+type verdictError struct{ code int }
+
+func (e *verdictError) Error() string { return fmt.Sprintf("exit code %d", e.code) }
+
+func main() {
+	os.Exit(realMain(os.Args[1:], os.Stdout, os.Stderr))
+}
+
+func realMain(args []string, stdout, stderr io.Writer) int {
+	ctx, stop := interruptible()
+	defer stop()
+	err := dispatch(ctx, args, stdout, stderr)
+	if failed, ok := errors.AsType[*verdictError](err); ok {
+		return failed.code
+	}
+	switch {
+	case err == nil, errors.Is(err, flag.ErrHelp):
+		return exitPass
+	case hint.IsUsage(err):
+		explain(stderr, err)
+		return exitUsage
+	default:
+		explain(stderr, err)
+		return exitHarness
+	}
+}
+
+// interruptible returns a context that SIGINT or SIGTERM ends with a cause. A
+// second one kills us at once, and the kernel kills with us what we started.
+func interruptible() (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		s, ok := <-signals
+		if !ok {
+			return
+		}
+		signal.Stop(signals)
+		cancel(fmt.Errorf("interrupted by %v", s))
+	}()
+	return ctx, func() {
+		signal.Stop(signals)
+		cancel(nil)
+	}
+}
+
+func dispatch(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	if len(args) == 0 {
+		usage(stderr)
+		return hint.Usage(errors.New("no command given"), "make qemu-test runs: kheaders test")
+	}
+	switch args[0] {
+	case "help", "-h", "-help", "--help":
+		usage(stdout)
+		return nil
+	}
+	for _, cmd := range commands() {
+		if cmd.name != args[0] {
+			continue
+		}
+		c := &call{command: cmd, flags: flag.NewFlagSet(cmd.name, flag.ContinueOnError), argv: args[1:], stdout: stdout, stderr: stderr}
+		c.flags.SetOutput(io.Discard)
+		err := cmd.run(ctx, c)
+		if errors.Is(err, flag.ErrHelp) {
+			c.help()
+		}
+		return err
+	}
+	return hint.Usage(fmt.Errorf("unknown command %q", args[0]), "kheaders help lists the commands")
+}
+
+func usage(w io.Writer) {
+	fmt.Fprintln(w, "kheaders gives a Linux kernel its own headers, and proves that it works.")
+	fmt.Fprintln(w)
+	for _, cmd := range commands() {
+		fmt.Fprintf(w, "  kheaders %-22s %s\n", strings.TrimSpace(cmd.name+" "+cmd.args), cmd.summary)
+	}
+	fmt.Fprintln(w)
+	fmt.Fprintln(w, "kheaders COMMAND --help lists a command's options.")
+}
+
+// help prints a command's options, with two dashes as everywhere else.
+func (c *call) help() {
+	fmt.Fprintf(c.stdout, "kheaders %s: %s\n\n", strings.TrimSpace(c.name+" [OPTION]… "+c.args), c.summary)
+	c.flags.VisitAll(func(f *flag.Flag) {
+		kind, text := flag.UnquoteUsage(f)
+		fmt.Fprintf(c.stdout, "  %-24s %s", strings.TrimSpace("--"+f.Name+" "+kind), text)
+		switch f.DefValue {
+		case "", "false", "0", "0s": // no default, or one that the text tells
+		default:
+			fmt.Fprintf(c.stdout, " (default %s)", f.DefValue)
+		}
+		fmt.Fprintln(c.stdout)
+	})
+}
+
+// explain prints what went wrong: the cause, the lines that matter, the log,
+// the command to run again, and what to do.
+func explain(w io.Writer, err error) {
+	fmt.Fprintf(w, "error: %v\n", err)
+	if failed, ok := errors.AsType[*kernel.BuildError](err); ok {
+		for _, line := range failed.Lines {
+			fmt.Fprintf(w, "  %s\n", line)
+		}
+	}
+	if failed, ok := errors.AsType[*run.Error](err); ok {
+		if _, picked := errors.AsType[*kernel.BuildError](err); !picked {
+			for _, line := range failed.Tail[max(0, len(failed.Tail)-10):] {
+				fmt.Fprintf(w, "  %s\n", line)
+			}
+		}
+		if failed.Log != "" {
+			fmt.Fprintf(w, "log: %s\n", failed.Log)
+		}
+		fmt.Fprintf(w, "again: %s\n", failed.Command())
+	}
+	if advice := hint.Of(err); advice != "" {
+		fmt.Fprintf(w, "hint: %s\n", advice)
+	}
+}

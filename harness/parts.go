@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package harness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/kheaders/kheaders/harness/guest"
+	"github.com/kheaders/kheaders/harness/hint"
+	"github.com/kheaders/kheaders/harness/kmod"
+	"github.com/kheaders/kheaders/harness/target"
+	"github.com/kheaders/kheaders/module/archive"
+	"github.com/kheaders/kheaders/module/source"
+)
+
+// This file holds the stages that can be run alone and are no more than one
+// call in the pipeline.
+
+// ReadArchive reads a whole archive and tells what is in it.
+func ReadArchive(ctx context.Context, path string) (archive.Info, error) {
+	return walkArchive(ctx, path, func(archive.Entry, io.Reader) error { return nil })
+}
+
+func walkArchive(ctx context.Context, path string, visit func(archive.Entry, io.Reader) error) (_ archive.Info, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return archive.Info{}, hint.Usage(err, "name a kheaders.tar.xz")
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	info, err := archive.Walk(ctx, f, archive.Limits{}, visit)
+	if err != nil {
+		err = fmt.Errorf("reading %s: %w", path, err)
+		if errors.Is(err, archive.ErrFormat) {
+			err = hint.Usage(err, "kheaders archive makes one from a kernel tree")
+		}
+	}
+	return info, err
+}
+
+// mustHave are headers without which an archive is of no use to anyone: its
+// consumers look for them.
+func mustHave() []string {
+	return []string{
+		"include/linux/kconfig.h", "include/linux/types.h",
+		"include/generated/autoconf.h", "include/generated/uapi/linux/version.h",
+	}
+}
+
+// checkArchive decodes a new archive once, on the host. A guest that reads the
+// same digest then has the same headers, and need not decode all of them.
+func checkArchive(ctx context.Context, path, release string) error {
+	missing := mustHave()
+	info, err := walkArchive(ctx, path, func(e archive.Entry, _ io.Reader) error {
+		missing = slices.DeleteFunc(missing, func(name string) bool { return name == e.Name })
+		return nil
+	})
+	switch {
+	case err != nil:
+		return err
+	case len(missing) > 0:
+		return fmt.Errorf("the new archive has no %s", strings.Join(missing, ", "))
+	case info.Release != release:
+		return fmt.Errorf("the new archive is of release %q, the kernel is %q", info.Release, release)
+	}
+	return nil
+}
+
+// ExtractArchive unpacks an archive into a new or empty directory.
+func ExtractArchive(ctx context.Context, path, dir string) (_ archive.Info, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return archive.Info{}, hint.Usage(err, "name a kheaders.tar.xz")
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	dir, err = filepath.Abs(dir)
+	if err != nil {
+		return archive.Info{}, err
+	}
+	parent, err := os.OpenRoot(filepath.Dir(dir))
+	if err != nil {
+		return archive.Info{}, hint.Usage(fmt.Errorf("unpacking into %s: %w", dir, err), "make the directory above it first")
+	}
+	defer func() { err = errors.Join(err, parent.Close()) }()
+	info, err := archive.Extract(ctx, f, parent, filepath.Base(dir), archive.Limits{})
+	switch {
+	case errors.Is(err, archive.ErrFormat):
+		err = hint.Usage(fmt.Errorf("reading %s: %w", path, err), "kheaders archive makes one from a kernel tree")
+	case errors.Is(err, os.ErrExist):
+		err = hint.Usage(fmt.Errorf("unpacking into %s: %w", dir, err), "name a directory that does not exist yet, or is empty")
+	case err != nil:
+		err = fmt.Errorf("unpacking %s: %w", path, err)
+	}
+	return info, err
+}
+
+// WriteModule writes a directory from which make builds kheaders.ko around an
+// archive. The directory must be new or empty; it appears whole or not at all.
+func WriteModule(ctx context.Context, archivePath, dir string) (err error) {
+	info, err := ReadArchive(ctx, archivePath)
+	if err != nil {
+		return err
+	}
+	if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
+		return hint.Usage(fmt.Errorf("%s is not empty", dir), "name a directory that does not exist yet")
+	}
+	files, err := source.Render(source.Archive{SHA256: info.SHA256, Size: info.Size, Release: info.Release})
+	if err != nil {
+		return fmt.Errorf("rendering the module: %w", err)
+	}
+	partial := filepath.Clean(dir) + ".partial"
+	if err := os.RemoveAll(partial); err != nil {
+		return fmt.Errorf("clearing %s: %w", partial, err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.RemoveAll(partial))
+		}
+	}()
+	if err := os.MkdirAll(partial, 0o755); err != nil {
+		return hint.Usage(fmt.Errorf("making the module's directory: %w", err), "choose another --output DIR")
+	}
+	if err := fillModule(partial, files, archivePath); err != nil {
+		return fmt.Errorf("writing the module: %w", err)
+	}
+	if err := os.Remove(dir); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("replacing %s: %w", dir, err)
+	}
+	return os.Rename(partial, dir)
+}
+
+// fillModule writes the module's source and the archive into a directory.
+func fillModule(dir string, files map[string][]byte, archivePath string) error {
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o644); err != nil {
+			return err
+		}
+	}
+	return copyFile(filepath.Join(dir, source.ArchiveName), archivePath)
+}
+
+// WriteInitramfs writes the guest's file system around a module, whose own
+// description of its archive is what the guest tests will expect.
+func WriteInitramfs(ctx context.Context, b guest.Builder, t target.Target, modulePath, output string) (err error) {
+	info, err := kmod.Inspect(modulePath)
+	if err != nil {
+		return hint.Usage(fmt.Errorf("inspecting %s: %w", modulePath, err), "name a kheaders.ko that kheaders test or make has built")
+	}
+	if err := info.Check(kmod.Want{Target: t, Release: info.Release(), SHA256: info.SHA256}); err != nil {
+		return hint.Usage(fmt.Errorf("inspecting %s: %w", modulePath, err), "name a module for --arch "+t.Name)
+	}
+	base, err := b.Base(ctx, t)
+	if err != nil {
+		return Advise(err, t)
+	}
+	dir, err := os.MkdirTemp(filepath.Dir(output), ".kheaders-programs-*")
+	if err != nil {
+		return hint.Usage(fmt.Errorf("writing %s: %w", output, err), "choose another --output FILE")
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	programs, err := b.Programs(ctx, t, guest.Tests, dir)
+	if err != nil {
+		return Advise(err, t)
+	}
+	return writeInitramfs(output, guestPrograms{programs, base}, modulePath, testPlan(t, info.SHA256, info.Size, info.Release()))
+}

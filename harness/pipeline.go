@@ -1,0 +1,478 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+// Package harness takes kernels from their source to a verdict. Read this file
+// first: Run below is the pipeline, and each stage of it is one function of
+// stages.go, with what it needs going in and what it made coming out.
+//
+//	kernel source ─▶ kernel ─▶ headers archive ─▶ kheaders.ko ─▶ initramfs ─▶ QEMU ─▶ verdict ─▶ report
+package harness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/kheaders/kheaders/harness/cache"
+	"github.com/kheaders/kheaders/harness/doctor"
+	"github.com/kheaders/kheaders/harness/guest"
+	"github.com/kheaders/kheaders/harness/hint"
+	"github.com/kheaders/kheaders/harness/kernel"
+	"github.com/kheaders/kheaders/harness/qemu"
+	"github.com/kheaders/kheaders/harness/report"
+	"github.com/kheaders/kheaders/harness/run"
+	"github.com/kheaders/kheaders/harness/target"
+	"github.com/kheaders/kheaders/harness/verdict"
+)
+
+// Config is what a run is to do. The zero value of a field with a default
+// means that default.
+type Config struct {
+	// Repo is the directory of our own sources.
+	Repo string
+	// Cache is the directory that results are kept in between runs.
+	Cache string
+	// Results is the directory that everything of this run is written to.
+	Results string
+
+	// Kernels, Targets, Profiles and Modes span the matrix.
+	Kernels  []kernel.Spec
+	Targets  []target.Target
+	Profiles []string
+	Modes    []string
+
+	// Tests is the package of guest tests, [guest.Tests] by default.
+	Tests string
+	// Thorough has the guest decode the whole archive.
+	Thorough bool
+	// Compressor makes the archive: "xz", the default, or "go".
+	Compressor string
+	// Accel is the accelerator: "auto", the default, "kvm" or "tcg".
+	Accel string
+	// Jobs is how many compilers may run at once, one per processor by
+	// default.
+	Jobs int
+	// Silence and Deadline bound a boot under KVM; slower accelerators get
+	// more by their target's factor.
+	Silence, Deadline time.Duration
+
+	// Progress receives lines for a person to read. It is never called from
+	// two goroutines at once.
+	Progress func(line string)
+	// Command is the command line to print for a repetition, without the
+	// options that select a cell.
+	Command []string
+}
+
+// How long a boot may stay silent and may take in all, under KVM.
+const (
+	DefaultSilence  = 6 * time.Second
+	DefaultDeadline = 20 * time.Second
+)
+
+// ModeModule is the mode in which the headers are a loadable module.
+const ModeModule = "module"
+
+// Modes returns the names of the known modes.
+func Modes() []string { return []string{ModeModule} }
+
+// Cell is one combination of the matrix: it gives one verdict.
+type Cell struct {
+	Spec    kernel.Spec
+	Target  target.Target
+	Profile string
+	Mode    string
+}
+
+// Name names the cell, as a directory.
+func (c Cell) Name() string {
+	slug := strings.Map(func(r rune) rune {
+		if r == '.' || r == '-' || '0' <= r && r <= '9' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' {
+			return r
+		}
+		return '_'
+	}, c.Spec.String())
+	return fmt.Sprintf("%s-%s-%s-%s", c.Target.Name, slug, c.Profile, c.Mode)
+}
+
+// Cells returns the matrix, kernels first.
+func (c Config) Cells() []Cell {
+	var cells []Cell
+	for _, spec := range c.Kernels {
+		for _, t := range c.Targets {
+			for _, profile := range c.Profiles {
+				for _, mode := range c.Modes {
+					cells = append(cells, Cell{spec, t, profile, mode})
+				}
+			}
+		}
+	}
+	return cells
+}
+
+// bench is the workplace of a run: what its stages share.
+type bench struct {
+	Config
+	store  cache.Store
+	guest  guest.Builder
+	prober qemu.Prober
+	// builds and boots are how many kernels may be built and machines run at
+	// once: a second build gains nothing where one uses all processors, and
+	// two machines that share processors cannot be timed.
+	builds, boots *semaphore.Weighted
+	say           sync.Mutex
+}
+
+// Run runs the whole matrix and writes its reports into c.Results. The error is
+// a mistake in the configuration, or a failure to write the reports; everything
+// else is a verdict.
+func Run(ctx context.Context, c Config) (report.Run, error) {
+	b, err := c.prepare()
+	if err != nil {
+		return report.Run{}, err
+	}
+	unlock, err := b.claimResults()
+	if err != nil {
+		return report.Run{}, err
+	}
+	defer unlock()
+
+	result := report.New(c.Command)
+	sources, err := b.fetch(ctx)
+	if err != nil {
+		return report.Run{}, err
+	}
+	cells := c.Cells()
+	result.Cells = make([]report.Cell, len(cells))
+	var group sync.WaitGroup
+	for i, cell := range cells {
+		group.Go(func() { result.Cells[i] = b.judge(ctx, cell, sources[cell.Spec]) })
+	}
+	group.Wait()
+	result.Finish()
+	if err := report.Write(c.Results, result); err != nil {
+		return result, fmt.Errorf("writing the reports: %w", err)
+	}
+	return result, nil
+}
+
+// fetched is a kernel's source, or why there is none.
+type fetched struct {
+	source kernel.Source
+	err    error
+}
+
+// fetch gets the source of every kernel, once for all its cells. The error is
+// the user's mistake; what goes wrong otherwise is for the cells to report.
+func (b *bench) fetch(ctx context.Context) (map[kernel.Spec]fetched, error) {
+	sources := map[kernel.Spec]fetched{}
+	for _, spec := range b.Kernels {
+		source, err := kernel.Fetch(ctx, b.store, spec, func(line string) { b.line("source", "%s", line) })
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		if err != nil {
+			err = fmt.Errorf("getting the kernel source: %w", err)
+		}
+		if hint.IsUsage(err) {
+			return nil, err
+		}
+		sources[spec] = fetched{source, err}
+	}
+	return sources, nil
+}
+
+// newCell begins a cell's report.
+func (b *bench) newCell(cell Cell) *report.Cell {
+	return &report.Cell{
+		Arch: cell.Target.Name, Kernel: cell.Spec.String(), Profile: cell.Profile, Mode: cell.Mode,
+		Repeat: run.Quote(b.repeat(cell)),
+	}
+}
+
+// judge takes one cell through all stages. Whatever happens, the cell that it
+// returns has a verdict.
+func (b *bench) judge(ctx context.Context, cell Cell, from fetched) report.Cell {
+	out := b.newCell(cell)
+	w, err := b.open(cell, out)
+	if err == nil {
+		err = from.err
+	}
+	if err == nil {
+		err = w.stages(ctx, from.source)
+	}
+	if err != nil {
+		w.fail(ctx, err)
+	}
+	b.progress(cell, "verdict", "%s", out.Summary())
+	return *out
+}
+
+// fail gives the cell the verdict of an error that kept it from a judgement.
+func (w *work) fail(ctx context.Context, err error) {
+	err = Advise(err, w.cell.Target)
+	v := verdict.InfraError
+	if failedBuild(err) && ctx.Err() == nil {
+		v = verdict.BuildFailed
+	}
+	w.out.SetResult(verdict.Failed(v, err))
+	w.out.Hint = hint.Of(err)
+}
+
+// stages is the pipeline.
+func (w *work) stages(ctx context.Context, source kernel.Source) error {
+	if err := doctor.Error(doctor.Missing(doctor.Examine([]target.Target{w.cell.Target}))); err != nil {
+		return err
+	}
+	boot, err := w.ready(ctx, source)
+	if err != nil {
+		return err
+	}
+	return boot.run(ctx)
+}
+
+// Boot is everything that goes into the boot of one cell.
+type Boot struct {
+	// Kernel is the image to boot.
+	Kernel string
+	// Module is the kheaders.ko that goes into the initramfs.
+	Module string
+
+	work     *work
+	built    kernel.Kernel
+	archive  archiveFile
+	programs guestPrograms
+	accel    qemu.Choice
+}
+
+// ready makes everything that goes into a boot. The guest's programs and the
+// accelerator do not depend on the kernel; they get ready while it is built.
+func (w *work) ready(ctx context.Context, source kernel.Source) (*Boot, error) {
+	b := &Boot{work: w}
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.Go(func() (err error) {
+		b.programs, err = w.compileGuest(groupCtx)
+		return err
+	})
+	group.Go(func() (err error) {
+		b.accel, err = w.chooseAccel(groupCtx)
+		return err
+	})
+	group.Go(func() (err error) {
+		if b.built, err = w.buildKernel(groupCtx, source); err != nil {
+			return err
+		}
+		b.Kernel = b.built.Image
+		if b.archive, err = w.packHeaders(groupCtx, b.built); err != nil {
+			return err
+		}
+		b.Module, err = w.buildModule(groupCtx, b.built, b.archive)
+		return err
+	})
+	err := group.Wait()
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	return b, err
+}
+
+// run boots the cell and gives it its verdict.
+func (b *Boot) run(ctx context.Context) error {
+	image, err := b.initramfs(b.plan())
+	if err != nil {
+		return err
+	}
+	evidence, err := b.boot(ctx, image)
+	if err != nil {
+		return err
+	}
+	b.work.out.SetResult(verdict.Decide(evidence))
+	return nil
+}
+
+// Prepare makes the one cell of c ready to boot. The results directory is the
+// caller's until release is called.
+func Prepare(ctx context.Context, c Config) (_ *Boot, release func(), err error) {
+	cells := c.Cells()
+	if len(cells) != 1 {
+		return nil, nil, hint.Usage(fmt.Errorf("this is for one machine, and the options name %d", len(cells)), "give --kernel, --arch, --profile and --mode once")
+	}
+	cell := cells[0]
+	b, err := c.prepare()
+	if err != nil {
+		return nil, nil, err
+	}
+	release, err = b.claimResults()
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() {
+		if err != nil {
+			release()
+			err = Advise(err, cell.Target)
+		}
+	}()
+	sources, err := b.fetch(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	from := sources[cell.Spec]
+	if from.err != nil {
+		return nil, nil, from.err
+	}
+	w, err := b.open(cell, b.newCell(cell))
+	if err != nil {
+		return nil, nil, err
+	}
+	boot, err := w.ready(ctx, from.source)
+	return boot, release, err
+}
+
+// Run boots what was prepared and returns the cell with its verdict.
+func (b *Boot) Run(ctx context.Context) report.Cell {
+	if err := b.run(ctx); err != nil {
+		b.work.fail(ctx, err)
+	}
+	return *b.work.out
+}
+
+// Shell returns the command line that boots to u-root's shell on the terminal,
+// with the module at /kheaders/kheaders.ko. With gdb, QEMU waits for a debugger
+// on port 1234.
+func (b *Boot) Shell(gdb bool) ([]string, error) {
+	plan := b.plan()
+	plan.TestBinary = "" // the agent then leaves the machine to the shell
+	image, err := b.initramfs(plan)
+	if err != nil {
+		return nil, err
+	}
+	machine := b.machine(image)
+	if gdb {
+		machine.Args = []string{"-gdb", "tcp::1234", "-S"}
+		b.work.say("gdb", "gdb %s -ex 'target remote :1234'", filepath.Join(b.built.Dir, "vmlinux"))
+	}
+	return machine.ShellCommand()
+}
+
+// prepare checks the configuration and fills in the defaults.
+func (c Config) prepare() (*bench, error) {
+	if len(c.Cells()) == 0 {
+		return nil, hint.Usage(errors.New("nothing to test: kernels, architectures, profiles and modes span no cell"),
+			"name at least one of each, or none for the defaults")
+	}
+	if c.Tests == "" {
+		c.Tests = guest.Tests
+	}
+	if c.Accel == "" {
+		c.Accel = "auto"
+	}
+	if c.Jobs == 0 {
+		c.Jobs = runtime.NumCPU()
+	}
+	if c.Silence == 0 {
+		c.Silence = DefaultSilence
+	}
+	if c.Deadline == 0 {
+		c.Deadline = DefaultDeadline
+	}
+	if c.Progress == nil {
+		c.Progress = func(string) {}
+	}
+	if c.Silence < 0 || c.Deadline < 0 || c.Jobs < 0 {
+		return nil, hint.Usage(errors.New("times and jobs cannot be negative"), "leave --silence, --deadline and --jobs out for their defaults")
+	}
+	store := cache.Store{Dir: c.Cache}
+	return &bench{
+		Config: c,
+		store:  store,
+		guest:  guest.Builder{Repo: c.Repo, Store: store},
+		prober: qemu.Prober{Dir: filepath.Join(c.Cache, "accel"), Device: "/dev/kvm", Patience: qemu.Patience},
+		builds: semaphore.NewWeighted(1),
+		boots:  semaphore.NewWeighted(int64(max(1, runtime.NumCPU()/2))),
+	}, nil
+}
+
+// claimResults makes the results directory this run's own: what an earlier run
+// reported is removed, so that it cannot be taken for ours.
+func (b *bench) claimResults() (unlock func(), err error) {
+	advice := "choose another directory with --results DIR"
+	if err := os.MkdirAll(b.Results, 0o755); err != nil {
+		return nil, hint.Usage(fmt.Errorf("making the results directory: %w", err), advice)
+	}
+	f, err := os.OpenFile(filepath.Join(b.Results, ".lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, hint.Usage(fmt.Errorf("claiming the results directory: %w", err), advice)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		_ = f.Close()
+		return nil, hint.Usage(fmt.Errorf("another run is writing to %s", b.Results), advice)
+	}
+	for _, name := range report.Files() {
+		if err := os.RemoveAll(filepath.Join(b.Results, name)); err != nil {
+			return nil, errors.Join(fmt.Errorf("clearing the results directory: %w", err), f.Close())
+		}
+	}
+	return func() { _ = f.Close() }, nil
+}
+
+// repeat returns the command that runs one cell again.
+func (b *bench) repeat(cell Cell) []string {
+	argv := append([]string(nil), b.Command...)
+	return append(argv, "--kernel", cell.Spec.String(), "--arch", cell.Target.Name,
+		"--profile", cell.Profile, "--mode", cell.Mode)
+}
+
+// progress reports a line about a cell's stage.
+func (b *bench) progress(cell Cell, stage, format string, args ...any) {
+	b.line(cell.Target.Name, "%-8s %s", stage, fmt.Sprintf(format, args...))
+}
+
+// line reports a line about what is named first.
+func (b *bench) line(subject, format string, args ...any) {
+	b.say.Lock()
+	defer b.say.Unlock()
+	b.Progress(fmt.Sprintf("%-7s %s", subject, fmt.Sprintf(format, args...)))
+}
+
+// Advise adds to an error what the user can do about it.
+func Advise(err error, t target.Target) error {
+	if hint.Of(err) != "" {
+		return err
+	}
+	if missing, ok := errors.AsType[*run.NotFoundError](err); ok {
+		for _, tool := range doctor.Examine([]target.Target{t}) {
+			if tool.Name == missing.Program {
+				return hint.New(err, doctor.Hint([]doctor.Tool{tool}))
+			}
+		}
+	}
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return hint.New(err, "free some space, or put the cache elsewhere with --cache DIR or XDG_CACHE_HOME")
+	case errors.Is(err, os.ErrPermission):
+		return hint.New(err, "choose a directory that you may write to with --results DIR or --cache DIR")
+	}
+	return err
+}
+
+// failedBuild tells whether what was to be tested did not build, as opposed to
+// the harness not working.
+func failedBuild(err error) bool {
+	if _, ok := errors.AsType[*kernel.BuildError](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[*kernel.ConfigError](err); ok {
+		return true
+	}
+	_, ok := errors.AsType[*buildError](err)
+	return ok
+}

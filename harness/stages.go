@@ -1,0 +1,413 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package harness
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/renameio/v2"
+
+	"github.com/kheaders/kheaders/harness/cache"
+	"github.com/kheaders/kheaders/harness/guest"
+	"github.com/kheaders/kheaders/harness/headers"
+	"github.com/kheaders/kheaders/harness/kernel"
+	"github.com/kheaders/kheaders/harness/kmod"
+	"github.com/kheaders/kheaders/harness/qemu"
+	"github.com/kheaders/kheaders/harness/report"
+	"github.com/kheaders/kheaders/harness/run"
+	"github.com/kheaders/kheaders/harness/target"
+	"github.com/kheaders/kheaders/harness/verdict"
+	"github.com/kheaders/kheaders/initramfs"
+	"github.com/kheaders/kheaders/initramfs/wire"
+	"github.com/kheaders/kheaders/module/archive"
+	"github.com/kheaders/kheaders/module/source"
+)
+
+// memoryMiB is the guest's memory. It holds the initramfs twice while the
+// kernel unpacks it; more of it only lengthens the boot.
+const memoryMiB = 256
+
+// work is one cell on its way through the stages.
+type work struct {
+	*bench
+	cell Cell
+	// dir is where the cell's files go, below the results directory.
+	dir string
+	out *report.Cell
+	// timing guards out.Stages, which stages that run side by side fill.
+	timing sync.Mutex
+}
+
+// buildError is the failure to build what was to be tested.
+type buildError struct{ err error }
+
+func (e *buildError) Error() string { return e.err.Error() }
+func (e *buildError) Unwrap() error { return e.err }
+
+// open makes the cell's directory, empty.
+func (b *bench) open(cell Cell, out *report.Cell) (*work, error) {
+	w := &work{bench: b, cell: cell, dir: filepath.Join(b.Results, cell.Name()), out: out}
+	out.Dir = w.dir
+	if err := os.RemoveAll(w.dir); err != nil {
+		return w, fmt.Errorf("clearing the results: %w", err)
+	}
+	if err := os.MkdirAll(w.dir, 0o755); err != nil {
+		return w, fmt.Errorf("making the results directory: %w", err)
+	}
+	return w, nil
+}
+
+func (w *work) path(name string) string { return filepath.Join(w.dir, name) }
+
+// log returns the path of a log file, and lists it in the report.
+func (w *work) log(name string) string {
+	w.timing.Lock()
+	defer w.timing.Unlock()
+	w.out.AddLog(w.path(name))
+	return w.path(name)
+}
+
+// stage times a stage for the report.
+func (w *work) stage(name string, start time.Time) {
+	w.timing.Lock()
+	defer w.timing.Unlock()
+	w.out.AddStage(name, time.Since(start).Seconds())
+}
+
+func (w *work) say(stage, format string, args ...any) {
+	w.progress(w.cell, stage, format, args...)
+}
+
+// buildKernel builds the kernel, or takes it from the cache.
+func (w *work) buildKernel(ctx context.Context, tree kernel.Source) (kernel.Kernel, error) {
+	if err := w.builds.Acquire(ctx, 1); err != nil {
+		return kernel.Kernel{}, context.Cause(ctx)
+	}
+	defer w.builds.Release(1)
+	defer w.stage("kernel", time.Now())
+	built, err := kernel.Build(ctx, w.store, tree, kernel.BuildOptions{
+		Target: w.cell.Target, Profile: w.cell.Profile, Jobs: w.Jobs, Log: w.log("kernel.log"),
+		Progress: func(line string) { w.say("kernel", "%s", line) },
+	})
+	if err != nil {
+		return kernel.Kernel{}, fmt.Errorf("building the kernel: %w", err)
+	}
+	how := "built"
+	if built.Cached {
+		how = "from the cache"
+	}
+	w.say("kernel", "%s (%s)", built.Release, how)
+	w.out.Release = built.Release
+	return built, w.artifact("kernel", built.Image)
+}
+
+// archiveFile is a packed archive.
+type archiveFile struct {
+	Path   string
+	SHA256 string
+	Size   int64
+}
+
+// packHeaders packs the kernel's headers, or takes them from the cache.
+func (w *work) packHeaders(ctx context.Context, built kernel.Kernel) (archiveFile, error) {
+	defer w.stage("headers", time.Now())
+	mtime, err := headers.Timestamp(os.Getenv)
+	if err != nil {
+		return archiveFile{}, fmt.Errorf("packing the headers: %w", err)
+	}
+	key := cache.KeyOf(built.Key, strconv.Itoa(archive.Version), w.Compressor, mtime.String())
+	entry, err := w.store.Get(ctx, "headers", key, func(ctx context.Context, dir string) ([]string, error) {
+		w.say("headers", "packing")
+		path := filepath.Join(dir, source.ArchiveName)
+		if _, err := headers.Pack(ctx, headers.Options{
+			Source: built.SourceDir, Build: built.Dir, Target: w.cell.Target, Compressor: w.Compressor, Output: path,
+		}); err != nil {
+			return nil, err
+		}
+		return []string{source.ArchiveName}, checkArchive(ctx, path, built.Release)
+	})
+	if err != nil {
+		return archiveFile{}, fmt.Errorf("packing the headers: %w", err)
+	}
+	file := archiveFile{Path: entry.Path(source.ArchiveName)}
+	digest, err := cache.Digest(file.Path)
+	if err != nil {
+		return archiveFile{}, fmt.Errorf("reading the archive: %w", err)
+	}
+	file.Size, file.SHA256 = digest.Size, digest.SHA256
+	w.say("headers", "%d bytes, sha256 %.12s…", file.Size, file.SHA256)
+	w.out.Digests.Host = file.SHA256
+	return file, w.artifact("headers", file.Path)
+}
+
+// buildModule renders, builds and inspects kheaders.ko. The inspection is
+// repeated for a module from the cache: nothing is booted unseen.
+func (w *work) buildModule(ctx context.Context, built kernel.Kernel, packed archiveFile) (string, error) {
+	defer w.stage("module", time.Now())
+	files, err := source.Render(source.Archive{SHA256: packed.SHA256, Size: packed.Size, Release: built.Release})
+	if err != nil {
+		return "", fmt.Errorf("rendering the module: %w", err)
+	}
+	parts := []string{built.Key, packed.SHA256}
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		parts = append(parts, name, string(files[name]))
+	}
+	const ko = source.ModuleName + ".ko"
+	entry, err := w.store.Get(ctx, "module", cache.KeyOf(parts...), func(ctx context.Context, dir string) ([]string, error) {
+		w.say("module", "building %s", ko)
+		if err := fillModule(dir, files, packed.Path); err != nil {
+			return nil, err
+		}
+		_, err := kmod.Build(ctx, kmod.BuildOptions{
+			KernelBuild: built.Dir, Target: w.cell.Target, Dir: dir, Log: w.log("module.log"), Jobs: w.Jobs,
+		})
+		return []string{ko}, err
+	})
+	if _, missing := errors.AsType[*run.NotFoundError](err); err != nil && !missing {
+		return "", &buildError{fmt.Errorf("building the module: %w", err)}
+	}
+	if err != nil {
+		return "", err
+	}
+	path := entry.Path(ko)
+	info, err := kmod.Inspect(path)
+	if err == nil {
+		err = info.Check(kmod.Want{Target: w.cell.Target, Release: built.Release, SHA256: packed.SHA256})
+	}
+	if err != nil {
+		return "", &buildError{fmt.Errorf("inspecting %s: %w", path, err)}
+	}
+	w.say("module", "%s for %s, archive as on the host", ko, info.Release())
+	w.out.Digests.Module = info.SHA256
+	return path, w.artifact("module", path)
+}
+
+// guestPrograms are what goes into the initramfs besides the module.
+type guestPrograms struct {
+	guest.Programs
+	// Base is u-root's image.
+	Base string
+}
+
+// compileGuest compiles the guest's programs.
+func (w *work) compileGuest(ctx context.Context) (guestPrograms, error) {
+	defer w.stage("guest", time.Now())
+	b := w.guest
+	b.Log = w.log("guest.log")
+	base, err := b.Base(ctx, w.cell.Target)
+	if err != nil {
+		return guestPrograms{}, err
+	}
+	programs, err := b.Programs(ctx, w.cell.Target, w.Tests, w.dir)
+	if err != nil {
+		return guestPrograms{}, err
+	}
+	return guestPrograms{programs, base}, nil
+}
+
+// chooseAccel finds the accelerator.
+func (w *work) chooseAccel(ctx context.Context) (qemu.Choice, error) {
+	choice, err := w.prober.Choose(ctx, w.cell.Target, w.Accel)
+	if err != nil {
+		return qemu.Choice{}, err
+	}
+	w.out.Accel, w.out.AccelWhy = string(choice.Accel), choice.Why
+	return choice, nil
+}
+
+// slowdown is the factor by which an accelerator stretches deadlines.
+func (w *work) slowdown(a qemu.Accel) float64 {
+	factor := 1.0
+	if a == qemu.TCG {
+		factor = w.cell.Target.Slowdown
+	}
+	if w.Thorough {
+		factor *= 3 // decoding the whole archive is most of such a run
+	}
+	return factor
+}
+
+// initramfs writes the image that is booted.
+func (b *Boot) initramfs(plan wire.Plan) (string, error) {
+	defer b.work.stage("initramfs", time.Now())
+	path := b.work.path("initramfs.cpio")
+	if err := writeInitramfs(path, b.programs, b.Module, plan); err != nil {
+		return "", err
+	}
+	return path, b.work.artifact("initramfs", path)
+}
+
+// plan tells the guest what to do and what to expect.
+func (b *Boot) plan() wire.Plan {
+	w := b.work
+	p := testPlan(w.cell.Target, b.archive.SHA256, b.archive.Size, b.built.Release)
+	p.Expect.Thorough = w.Thorough
+	// The guest gives up a little before we do, so that it can say where.
+	p.DeadlineSeconds = 0.8 * w.Deadline.Seconds() * w.slowdown(b.accel.Accel)
+	return p
+}
+
+// testPlan has the guest run its tests on a loadable module.
+func testPlan(t target.Target, sha256 string, size int64, release string) wire.Plan {
+	return wire.Plan{
+		Version:         wire.Version,
+		TestBinary:      "/" + initramfs.TestPath,
+		DeadlineSeconds: DefaultDeadline.Seconds() * t.Slowdown,
+		Expect: wire.Expect{
+			Module: "/" + initramfs.ModulePath, SHA256: sha256, Size: size, Release: release, Arch: t.Name,
+		},
+	}
+}
+
+// writeInitramfs writes u-root's image with our files behind it.
+func writeInitramfs(path string, programs guestPrograms, module string, plan wire.Plan) error {
+	text, err := json.MarshalIndent(plan, "", "\t")
+	if err != nil {
+		return err
+	}
+	err = writeFile(path, func(out io.Writer) error {
+		return initramfs.Write(out, programs.Base, []initramfs.File{
+			{Path: initramfs.AgentPath, Mode: 0o755, Source: programs.Agent},
+			{Path: initramfs.TestPath, Mode: 0o755, Source: programs.Tests},
+			{Path: initramfs.ModulePath, Mode: 0o644, Source: module},
+			{Path: strings.TrimPrefix(wire.PlanPath, "/"), Mode: 0o644, Data: text},
+		})
+	})
+	if err != nil {
+		return fmt.Errorf("writing the initramfs: %w", err)
+	}
+	return nil
+}
+
+// machine describes the virtual machine.
+func (b *Boot) machine(image string) qemu.Machine {
+	return qemu.Machine{Target: b.work.cell.Target, Accel: b.accel.Accel, Kernel: b.Kernel, Initramfs: image, MemoryMiB: memoryMiB}
+}
+
+// boot runs the machine and gathers the evidence. Everything that the guest
+// says is kept in files as it arrives.
+func (b *Boot) boot(ctx context.Context, image string) (_ verdict.Evidence, err error) {
+	w := b.work
+	if err := w.boots.Acquire(ctx, 1); err != nil {
+		return verdict.Evidence{}, context.Cause(ctx)
+	}
+	defer w.boots.Release(1)
+	console, err := os.Create(w.log("console.log"))
+	if err != nil {
+		return verdict.Evidence{}, fmt.Errorf("keeping the console: %w", err)
+	}
+	defer func() { err = errors.Join(err, console.Close()) }()
+	events, err := os.Create(w.log("events.jsonl"))
+	if err != nil {
+		return verdict.Evidence{}, fmt.Errorf("keeping the events: %w", err)
+	}
+	defer func() { err = errors.Join(err, events.Close()) }()
+
+	machine := b.machine(image)
+	argv, err := machine.Command(w.path("console.again.log"), w.path("events.again.jsonl"))
+	if err != nil {
+		return verdict.Evidence{}, err
+	}
+	w.out.QEMU = run.Quote(argv)
+	w.say("boot", "%s: %s", b.accel.Accel, b.accel.Why)
+
+	scanner := verdict.NewScanner(nil)
+	recorder := verdict.NewRecorder()
+	decoder := verdict.NewDecoder(func(line verdict.Line) {
+		ended := recorder.Add(line)
+		scanner.SetTest(recorder.Current())
+		if ended != nil {
+			w.say("test", "%s", report.Progress(*ended))
+		}
+	})
+	var log bytes.Buffer
+	factor := w.slowdown(b.accel.Accel)
+	silence := time.Duration(float64(w.Silence) * factor)
+	deadline := time.Duration(float64(w.Deadline) * factor)
+	start := time.Now()
+	exit, runErr := machine.Run(ctx, qemu.Watch{
+		Console: io.MultiWriter(console, scanner),
+		Events:  io.MultiWriter(events, decoder),
+		Log:     &log,
+		Silence: silence, Deadline: deadline,
+	})
+	w.out.BootSeconds = time.Since(start).Seconds()
+	w.stage("boot", start)
+	if runErr != nil {
+		return verdict.Evidence{}, runErr
+	}
+	if ctx.Err() != nil {
+		return verdict.Evidence{}, context.Cause(ctx)
+	}
+	if err := os.WriteFile(w.log("qemu.log"), log.Bytes(), 0o644); err != nil {
+		return verdict.Evidence{}, fmt.Errorf("keeping QEMU's messages: %w", err)
+	}
+	if err := decoder.Close(); err != nil {
+		return verdict.Evidence{}, err
+	}
+	evidence := verdict.Evidence{
+		Declared: b.programs.Declared, SHA256: b.archive.SHA256,
+		Record: recorder.Record(), Console: scanner.Console(),
+		Exit: verdict.Exit{Code: exit.Code, Stderr: log.String()},
+	}
+	switch {
+	case errors.Is(exit.Killed, qemu.ErrSilence):
+		evidence.Exit.Killed, evidence.Exit.LimitSeconds = verdict.KilledSilent, silence.Seconds()
+	case errors.Is(exit.Killed, qemu.ErrDeadline):
+		evidence.Exit.Killed, evidence.Exit.LimitSeconds = verdict.KilledDeadline, deadline.Seconds()
+	case exit.Killed != nil:
+		evidence.Exit.Err = exit.Killed
+	}
+	return evidence, nil
+}
+
+// artifact lists a file with its size and digest in the report.
+func (w *work) artifact(name, path string) error {
+	digest, err := cache.Digest(path)
+	if err != nil {
+		return fmt.Errorf("digesting the %s: %w", name, err)
+	}
+	w.timing.Lock()
+	defer w.timing.Unlock()
+	w.out.AddArtifact(name, path, digest.Size, digest.SHA256)
+	return nil
+}
+
+// writeFile writes a file whole or not at all.
+func writeFile(path string, write func(io.Writer) error) (err error) {
+	f, err := renameio.NewPendingFile(path, renameio.WithPermissions(0o644))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Cleanup()) }()
+	if err := write(f); err != nil {
+		return err
+	}
+	return f.CloseAtomicallyReplace()
+}
+
+// copyFile copies a file.
+func copyFile(to, from string) (err error) {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, in.Close()) }()
+	return writeFile(to, func(out io.Writer) error {
+		_, err := io.Copy(out, in)
+		return err
+	})
+}
