@@ -123,6 +123,7 @@ func (r Record) TaintNotice(module string) bool {
 // whatever else goes on. Most complain of how slow the machine is, which a
 // busy host makes true.
 var background = []string{
+	"TSC found unstable after boot",
 	"clocksource: ",
 	"hrtimer: interrupt took ",
 	"input: ",
