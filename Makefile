@@ -11,9 +11,9 @@ GOLANGCI_LINT = $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 # No C compiler is needed for kheaders itself, which then installs one.
 KHEADERS = CGO_ENABLED=0 $(GO) run ./harness/cmd/kheaders
 
-# The tests in here run in the guest, where qemu-test and the tests below
+# These test packages run in the guest, where qemu-test and the end-to-end tests
 # take them.
-GUEST_PACKAGES = /tests/guest(/|$$)
+GUEST_PACKAGES = /tests/(guest|faults/[^/]*)$$
 
 .PHONY: qemu-test
 qemu-test: deps

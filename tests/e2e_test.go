@@ -1,0 +1,358 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+// Package tests runs kheaders as its users do: real kernels in real QEMU. The
+// first run builds what the cache does not have; the faults need a boot each.
+package tests
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/kheaders/kheaders/harness"
+	"github.com/kheaders/kheaders/harness/guest"
+	"github.com/kheaders/kheaders/harness/kernel"
+	"github.com/kheaders/kheaders/harness/report"
+	"github.com/kheaders/kheaders/harness/target"
+	"github.com/kheaders/kheaders/harness/verdict"
+	"github.com/kheaders/kheaders/initramfs/wire"
+)
+
+// kheaders is the program under test, built by TestMain.
+var kheaders string
+
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		dir, err := os.MkdirTemp("", "kheaders-e2e-*")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer func() { _ = os.RemoveAll(dir) }()
+		kheaders = filepath.Join(dir, "kheaders")
+		build := exec.Command("go", "build", "-o", kheaders, "../harness/cmd/kheaders")
+		build.Stderr = os.Stderr
+		if err := build.Run(); err != nil {
+			fmt.Fprintln(os.Stderr, "building kheaders:", err)
+			return 1
+		}
+		return m.Run()
+	}())
+}
+
+// outcome is what a run of the command left.
+type outcome struct {
+	code   int
+	output string
+	run    report.Run
+}
+
+// command prepares "kheaders test" with its results in dir.
+func command(dir string, args ...string) *exec.Cmd {
+	return exec.Command(kheaders, slices.Concat([]string{"test", "--results", dir}, args)...)
+}
+
+// finish reads the outcome of a command that has ended with err.
+func finish(t *testing.T, dir, output string, err error) outcome {
+	t.Helper()
+	out := outcome{output: output}
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		out.code = exit.ExitCode()
+	} else if err != nil {
+		t.Fatalf("running kheaders: %v", err)
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "results.json"))
+	if err != nil {
+		t.Fatalf("%v; it printed:\n%s", err, output)
+	}
+	if err := json.Unmarshal(text, &out.run); err != nil {
+		t.Fatalf("results.json: %v", err)
+	}
+	return out
+}
+
+// test runs "kheaders test" to its end.
+func test(t *testing.T, args ...string) outcome {
+	t.Helper()
+	dir := t.TempDir()
+	output, err := command(dir, args...).CombinedOutput()
+	out := finish(t, dir, string(output), err)
+	nothingLeft(t, dir)
+	return out
+}
+
+// nothingLeft checks that no process with the results directory in its command
+// line is left: QEMU has the initramfs there.
+func nothingLeft(t *testing.T, dir string) {
+	t.Helper()
+	var left []string
+	for deadline := time.Now().Add(2 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		if left = processes(t, dir); len(left) == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Errorf("still running: %s", strings.Join(left, "; "))
+			return
+		}
+	}
+}
+
+// processes returns the command lines that name dir.
+func processes(t *testing.T, dir string) []string {
+	t.Helper()
+	paths, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("no processes to look at: %v", err)
+	}
+	var found []string
+	for _, path := range paths {
+		text, err := os.ReadFile(path)
+		if err == nil && bytes.Contains(text, []byte(dir)) {
+			found = append(found, strings.ReplaceAll(string(text), "\x00", " "))
+		}
+	}
+	return found
+}
+
+func TestDebian612(t *testing.T) { verify(t, "debian:6.12", "6.12.") }
+
+func TestDebian61(t *testing.T) { verify(t, "debian:6.1", "6.1.") }
+
+// verify runs a kernel on every architecture, twice, and looks at the report
+// instead of trusting the exit code.
+func verify(t *testing.T, spec, version string) {
+	first := test(t, "--kernel", spec)
+	if first.code != 0 {
+		t.Fatalf("exit code %d, want 0; it printed:\n%s", first.code, first.output)
+	}
+	var archs []string
+	for _, cell := range first.run.Cells {
+		archs = append(archs, cell.Arch)
+		if cell.Verdict != verdict.Pass {
+			t.Errorf("%s: verdict %s: %s", cell.Arch, cell.Verdict, cell.Reason)
+		}
+		if !strings.HasPrefix(cell.Release, version) {
+			t.Errorf("%s: release %s, want %s…", cell.Arch, cell.Release, version)
+		}
+		d := cell.Digests
+		if len(d.Host) != 64 || d.Host != d.Module || d.Host != d.Guest {
+			t.Errorf("%s: the archive's digests differ or are missing: %+v", cell.Arch, d)
+		}
+		if len(cell.Tests) < 20 {
+			t.Errorf("%s: only %d tests reported", cell.Arch, len(cell.Tests))
+		}
+	}
+	if want := target.Names(); !slices.Equal(archs, want) {
+		t.Errorf("cells for %v, want %v", archs, want)
+	}
+
+	start := time.Now()
+	second := test(t, "--kernel", spec)
+	t.Logf("second run: %v", time.Since(start).Round(time.Millisecond))
+	if second.code != 0 {
+		t.Errorf("second run: exit code %d; it printed:\n%s", second.code, second.output)
+	}
+	if strings.Contains(second.output, "make -C") || strings.Count(second.output, "(from the cache)") != len(archs) {
+		t.Errorf("the second run built a kernel; it printed:\n%s", second.output)
+	}
+	for i, cell := range second.run.Cells {
+		if first.run.Cells[i].Digests != cell.Digests {
+			t.Errorf("%s: the second run has other digests", cell.Arch)
+		}
+	}
+}
+
+// TestFaults breaks one thing at a time. Each must give its verdict.
+func TestFaults(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		// tests is the package of guest tests.
+		tests string
+		// break does the damage.
+		breaks func(t *testing.T, b *harness.Boot, arch target.Target)
+		want   verdict.Verdict
+		// reason is part of the reason.
+		reason string
+	}{
+		{"nothing", guest.Tests, nil, verdict.Pass, ""},
+		{"one byte of the archive changed", guest.Tests, flipByte, verdict.TestFailed, "sha256"},
+		{"no tests", "empty", nil, verdict.MissingResults, "no test"},
+		{"a test that never reports", "unreported", nil, verdict.MissingResults, "TestUnreported"},
+		{"the guest powers off", "poweroff", nil, verdict.MissingResults, "TestPowerOff"},
+		{"a test that hangs", "hang", nil, verdict.Timeout, "TestHang"},
+		{"a kernel that never prints", guest.Tests, silentKernel, verdict.BootHang, ""},
+		{"no QEMU", guest.Tests, nil, verdict.InfraError, "not installed"},
+		{"nothing, again", guest.Tests, nil, verdict.Pass, ""},
+	} {
+		for _, arch := range target.All() {
+			t.Run(test.name+"/"+arch.Name, func(t *testing.T) {
+				spec, err := kernel.ParseSpec("debian:6.12")
+				if err != nil {
+					t.Fatal(err)
+				}
+				user, err := os.UserCacheDir()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if test.tests != guest.Tests {
+					test.tests = guest.Module + "/tests/faults/" + test.tests
+				}
+				dir := t.TempDir()
+				boot, release, err := harness.Prepare(t.Context(), harness.Config{
+					Repo: "..", Cache: filepath.Join(user, "kheaders"), Results: dir,
+					Kernels: []kernel.Spec{spec}, Targets: []target.Target{arch},
+					Profiles: []string{kernel.DefaultProfile}, Modes: []string{harness.ModeModule},
+					Tests: test.tests, Accel: "tcg",
+					Silence: time.Second, Deadline: 2 * time.Second,
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer release()
+				if test.breaks != nil {
+					test.breaks(t, boot, arch)
+				}
+				if test.want == verdict.InfraError {
+					t.Setenv("PATH", t.TempDir())
+				}
+				cell := boot.Run(t.Context())
+				if cell.Verdict != test.want || !strings.Contains(cell.Reason, test.reason) {
+					t.Errorf("verdict %s (%s), want %s (…%s…)", cell.Verdict, cell.Reason, test.want, test.reason)
+				}
+				t.Logf("%s in %.2f s: %s", cell.Verdict, cell.BootSeconds, cell.Reason)
+				nothingLeft(t, dir)
+			})
+		}
+	}
+}
+
+// flipByte changes the module's archive after the host took its digest, and
+// after the inspection: what is left is what the guest sees.
+func flipByte(t *testing.T, b *harness.Boot, _ target.Target) {
+	t.Helper()
+	data, err := os.ReadFile(b.Module)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := bytes.Index(data, []byte("\xfd7zXZ\x00"))
+	if at < 0 {
+		t.Fatal("no xz stream in the module")
+	}
+	data[at+1<<20] ^= 1
+	b.Module = filepath.Join(t.TempDir(), "kheaders.ko")
+	if err := os.WriteFile(b.Module, data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// silentKernel boots the probe image without the instruction that prints.
+func silentKernel(t *testing.T, b *harness.Boot, arch target.Target) {
+	t.Helper()
+	image := arch.ProbeImage
+	for _, patch := range []struct {
+		arch     string
+		from, to []byte
+	}{
+		{"x86_64", []byte{0xee, 0xeb, 0xfe}, []byte{0x90, 0xeb, 0xfe}},                                                  // out %al,(%dx) → nop
+		{"arm64", binary.LittleEndian.AppendUint32(nil, 0xb9000001), binary.LittleEndian.AppendUint32(nil, 0xd503201f)}, // str w1, [x0] → nop
+	} {
+		if patch.arch == arch.Name {
+			if !bytes.Contains(image, patch.from) {
+				t.Fatal("the probe image has no such instruction")
+			}
+			image = bytes.Replace(image, patch.from, patch.to, 1)
+		}
+	}
+	if bytes.Equal(image, arch.ProbeImage) {
+		t.Fatalf("no patch for %s", arch.Name)
+	}
+	b.Kernel = filepath.Join(t.TempDir(), "silent")
+	if err := os.WriteFile(b.Kernel, image, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// begin starts a run whose guest hangs, and waits until the guest has begun
+// its test.
+func begin(t *testing.T, dir string) (*exec.Cmd, *bytes.Buffer) {
+	t.Helper()
+	var output bytes.Buffer
+	cmd := command(dir, "--arch", "arm64", "--tests", guest.Module+"/tests/faults/hang", "--silence", "1m", "--deadline", "1m")
+	cmd.Stdout, cmd.Stderr = &output, &output
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill() })
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(20 * time.Millisecond) {
+		logs, err := filepath.Glob(filepath.Join(dir, "*", "events.jsonl"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, log := range logs {
+			if text, err := os.ReadFile(log); err == nil && bytes.Contains(text, []byte(`"kind":"`+string(wire.KindStart)+`"`)) {
+				if len(processes(t, dir)) < 2 { // us and QEMU
+					t.Fatal("the guest reports, and there is no QEMU")
+				}
+				return cmd, &output
+			}
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the guest never began its test")
+		}
+	}
+}
+
+func TestInterrupt(t *testing.T) {
+	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
+		t.Run(signal.String(), func(t *testing.T) {
+			dir := t.TempDir()
+			cmd, output := begin(t, dir)
+			start := time.Now()
+			if err := cmd.Process.Signal(signal); err != nil {
+				t.Fatal(err)
+			}
+			err := cmd.Wait()
+			if took := time.Since(start); took > 2*time.Second {
+				t.Errorf("it took %v to end", took)
+			}
+			out := finish(t, dir, output.String(), err)
+			if out.code != 3 || len(out.run.Cells) != 1 || out.run.Cells[0].Verdict != verdict.InfraError ||
+				!strings.Contains(out.run.Cells[0].Reason, "interrupted") {
+				t.Errorf("exit code %d, cells %+v; want 3 and an infra-error that says interrupted", out.code, out.run.Cells)
+			}
+			nothingLeft(t, dir)
+		})
+	}
+}
+
+func TestKilledParent(t *testing.T) {
+	dir := t.TempDir()
+	cmd, _ := begin(t, dir)
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err == nil {
+		t.Error("a killed process ended well")
+	}
+	nothingLeft(t, dir)
+	if _, err := os.Stat(filepath.Join(dir, "results.json")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("results.json after SIGKILL: %v; want none", err)
+	}
+	mounts, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Contains(mounts, []byte("kheaders")) {
+		t.Errorf("a mount is left:\n%s", mounts)
+	}
+}
