@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -343,6 +344,23 @@ func (b *Boot) Run(ctx context.Context) report.Cell {
 		b.work.fail(ctx, err)
 	}
 	return *b.work.out
+}
+
+// Floor boots the same machine and kernel with another initramfs and returns
+// the seconds from QEMU's start to its end: with an init that ends at once, the
+// floor for any verdict.
+func (b *Boot) Floor(ctx context.Context, image string) (float64, error) {
+	exit, err := b.machine(image).Run(ctx, qemu.Watch{
+		Console: io.Discard, Events: io.Discard, Log: io.Discard,
+		Silence: DefaultDeadline, Deadline: DefaultDeadline,
+	})
+	if err != nil {
+		return 0, err
+	}
+	if exit.Killed != nil || exit.Code != 0 {
+		return 0, fmt.Errorf("the machine did not end by itself: exit code %d, %w", exit.Code, exit.Killed)
+	}
+	return exit.Seconds, nil
 }
 
 // Shell returns the command line that boots to u-root's shell on the terminal,

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Target describes one architecture, from the kernel's build to QEMU.
@@ -53,6 +54,9 @@ type Target struct {
 	// Slowdown multiplies deadlines under TCG. It is 1 for a target whose
 	// emulation is as fast as KVM, which none is.
 	Slowdown float64
+	// BootBudget is what a boot may take under TCG from QEMU's start to the
+	// verdict, on two slow cores: what make bench-boot allows.
+	BootBudget time.Duration
 	// ProbeImage is a kernel that prints one byte on the console and spins.
 	ProbeImage []byte
 }
@@ -88,6 +92,7 @@ var table = []Target{
 		// falls back to jiffies. TCG's TSC counts nanoseconds.
 		TCGKernelArgs: []string{"tsc_early_khz=1000000"},
 		Slowdown:      10,
+		BootBudget:    2500 * time.Millisecond,
 		ProbeImage:    probeX86(),
 	},
 	{
@@ -109,6 +114,7 @@ var table = []Target{
 
 		Console:    "ttyAMA0",
 		Slowdown:   10,
+		BootBudget: 1800 * time.Millisecond,
 		ProbeImage: probeARM64(),
 	},
 }

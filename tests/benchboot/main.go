@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+// Command benchboot measures how close the boot of a cell is to the floor: the
+// same machine and kernel with an init that ends at once. Both are booted
+// alternately in one run, since timings on a shared machine drift.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+
+	"github.com/kheaders/kheaders/harness"
+	"github.com/kheaders/kheaders/harness/guest"
+	"github.com/kheaders/kheaders/harness/kernel"
+	"github.com/kheaders/kheaders/harness/run"
+	"github.com/kheaders/kheaders/harness/target"
+	"github.com/kheaders/kheaders/harness/verdict"
+	"github.com/kheaders/kheaders/initramfs"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := bench(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "error:", err)
+		os.Exit(1)
+	}
+}
+
+func bench(ctx context.Context) error {
+	pairs := flag.Int("pairs", 7, "boot each `N` times")
+	text := flag.String("kernel", "debian:6.12", "boot this kernel: a `SPEC` as for kheaders test")
+	flag.Parse()
+	spec, err := kernel.ParseSpec(*text)
+	if err != nil {
+		return err
+	}
+	var slow []error
+	fmt.Printf("%-8s %6s %10s %10s %7s %9s\n", "arch", "boots", "floor", "verdict", "ratio", "allowed")
+	for _, t := range target.All() {
+		floor, cell, err := measure(ctx, t, spec, *pairs)
+		if err != nil {
+			return fmt.Errorf("%s: %w", t.Name, err)
+		}
+		allowed := max(t.BootBudget.Seconds(), 2*floor)
+		fmt.Printf("%-8s %6d %8.2f s %8.2f s %7.2f %7.2f s\n", t.Name, *pairs, floor, cell, cell/floor, allowed)
+		if cell > allowed {
+			slow = append(slow, fmt.Errorf("%s takes %.2f s from QEMU's start to the verdict, more than %.2f s", t.Name, cell, allowed))
+		}
+	}
+	return errors.Join(slow...)
+}
+
+// measure returns the medians, in seconds, of the floor and of a whole cell.
+func measure(ctx context.Context, t target.Target, spec kernel.Spec, pairs int) (floor, cell float64, err error) {
+	user, err := os.UserCacheDir()
+	if err != nil {
+		return 0, 0, err
+	}
+	repo, err := guest.FindRepo(".")
+	if err != nil {
+		return 0, 0, err
+	}
+	results := filepath.Join(repo, "out", "bench-boot", t.Name)
+	boot, release, err := harness.Prepare(ctx, harness.Config{
+		Repo: repo, Cache: filepath.Join(user, "kheaders"), Results: results,
+		Kernels: []kernel.Spec{spec}, Targets: []target.Target{t},
+		Profiles: []string{kernel.DefaultProfile}, Modes: []string{harness.ModeModule},
+	})
+	if err != nil {
+		return 0, 0, err
+	}
+	defer release()
+	image, err := floorImage(ctx, repo, t, results)
+	if err != nil {
+		return 0, 0, err
+	}
+	var floors, cells []float64
+	for range pairs {
+		seconds, err := boot.Floor(ctx, image)
+		if err != nil {
+			return 0, 0, err
+		}
+		floors = append(floors, seconds)
+		out := boot.Run(ctx)
+		if out.Verdict != verdict.Pass {
+			return 0, 0, fmt.Errorf("verdict %s: %s", out.Verdict, out.Reason)
+		}
+		cells = append(cells, out.BootSeconds)
+	}
+	return median(floors), median(cells), nil
+}
+
+// floorImage makes an initramfs of nothing but our init.
+func floorImage(ctx context.Context, repo string, t target.Target, dir string) (_ string, err error) {
+	program := filepath.Join(dir, "init")
+	err = run.Cmd{
+		Argv: []string{"go", "build", "-trimpath", "-ldflags=-s -w", "-o", program, guest.Module + "/tests/benchboot/init"},
+		Dir:  repo, Env: []string{"CGO_ENABLED=0", "GOOS=linux", "GOARCH=" + t.GOARCH},
+	}.Run(ctx)
+	if err != nil {
+		return "", err
+	}
+	image := filepath.Join(dir, "floor.cpio")
+	f, err := os.Create(image)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	return image, initramfs.Write(io.Writer(f), os.DevNull, []initramfs.File{{Path: "init", Mode: 0o755, Source: program}})
+}
+
+func median(values []float64) float64 {
+	slices.Sort(values)
+	n := len(values)
+	return (values[(n-1)/2] + values[n/2]) / 2
+}
+
