@@ -133,8 +133,8 @@ func (s Store) Get(ctx context.Context, kind string, key Key, build func(ctx con
 	if err == nil {
 		err = seal(entry.Dir, outputs)
 	}
-	if keep, ok := errors.AsType[*keepError](err); ok {
-		return Entry{}, keep
+	if _, ok := errors.AsType[*keepError](err); ok {
+		return Entry{}, err
 	}
 	if err != nil {
 		return Entry{}, errors.Join(err, discard(entry.Dir))

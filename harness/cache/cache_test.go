@@ -5,6 +5,7 @@ package cache_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -185,13 +186,14 @@ func TestKeep(t *testing.T) {
 	store := cache.Store{Dir: t.TempDir()}
 	boom := errors.New("boom")
 	fail := func(_ context.Context, dir string) ([]string, error) {
-		return nil, cache.Keep(errors.Join(boom, os.WriteFile(filepath.Join(dir, "log"), nil, 0o644)))
+		err := cache.Keep(errors.Join(boom, os.WriteFile(filepath.Join(dir, "log"), nil, 0o644)))
+		return nil, fmt.Errorf("outer: %w", err)
 	}
 	kept := filepath.Join(store.Dir, "kind", "key")
 	var calls atomic.Int32
 
 	// The next Get of the same entry builds it from nothing.
-	if _, err := store.Get(t.Context(), "kind", "key", fail); !errors.Is(err, boom) || err.Error() != "boom" {
+	if _, err := store.Get(t.Context(), "kind", "key", fail); !errors.Is(err, boom) || err.Error() != "outer: boom" {
 		t.Errorf("the error is %v", err)
 	}
 	content(t, filepath.Join(kept, "log"))

@@ -176,6 +176,8 @@ func configLine(line string) (symbol, value string, ok bool) {
 }
 
 // lost returns a line for each request that the final .config does not fulfil.
+// A symbol that is not there is not set; only in an any-of group it is an
+// unknown one.
 func lost(config string, list []request) []string {
 	final := map[string]string{}
 	for line := range strings.Lines(config) {

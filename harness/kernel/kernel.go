@@ -190,7 +190,7 @@ func build(ctx context.Context, store cache.Store, source Source, o BuildOptions
 		return fmt.Errorf("reading the configuration: %w", err)
 	}
 	if string(after) != string(config) {
-		return failed(errors.New("the build has changed the kernel's configuration, which " + m.object + "/.config holds"))
+		return cache.Keep(fmt.Errorf("the build has changed the kernel's configuration: %s/%s and %s/.config differ", dir, configName, m.object))
 	}
 	if source.mutable {
 		id, err := hashTree(ctx, source.Dir, indexDir(store))
@@ -204,13 +204,12 @@ func build(ctx context.Context, store cache.Store, source Source, o BuildOptions
 	return syncFileSystem(dir)
 }
 
-// failed keeps the object tree of a build that went wrong, unless the disk is
-// full.
+// failed keeps the object tree of a failed make, unless the disk is full.
 func failed(err error) error {
-	if e, ok := errors.AsType[*BuildError](err); ok && causes[0].MatchString(e.Cause) {
-		return err
+	if e, ok := errors.AsType[*BuildError](err); ok && !causes[0].MatchString(e.Cause) {
+		return cache.Keep(err)
 	}
-	return cache.Keep(err)
+	return err
 }
 
 // configure writes the object tree's .config and returns it.

@@ -5,6 +5,7 @@ package kernel
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -115,6 +116,9 @@ func (m maker) make(ctx context.Context, args ...string) (err error) {
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
+	}
+	if e, ok := errors.AsType[*run.Error](err); !ok || errors.Is(e, unix.ENOSPC) {
+		return err // make is not to blame, and the log may say nothing
 	}
 	return buildError(err, m.log, start)
 }

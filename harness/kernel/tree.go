@@ -63,7 +63,7 @@ type treeIndex map[string][]treeEntry
 // treeScan is one walk over a tree.
 type treeScan struct {
 	root    string
-	started time.Time
+	settled int64 // what was changed before may be trusted; ns since 1970
 	old     treeIndex
 
 	group   *errgroup.Group
@@ -79,18 +79,19 @@ type treeScan struct {
 // without anything named .git. indexDir keeps what was learned about each
 // file, so that a tree in which nothing changed is not read again.
 func hashTree(ctx context.Context, root, indexDir string) (string, error) {
-	id, _, err := scanTree(ctx, root, indexDir)
+	id, _, err := scanTree(ctx, root, indexDir, racyWindow)
 	return id, err
 }
 
-// scanTree is hashTree, and returns how many files it had to read.
-func scanTree(ctx context.Context, root, indexDir string) (id string, read int, err error) {
+// scanTree is hashTree with another racyWindow, and also returns how many
+// files it had to read.
+func scanTree(ctx context.Context, root, indexDir string, window time.Duration) (id string, read int, err error) {
 	name := sha256.Sum256([]byte(root))
 	path := filepath.Join(indexDir, hex.EncodeToString(name[:16]))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(2 * runtime.GOMAXPROCS(0))
 	s := &treeScan{
-		root: root, started: time.Now(), old: loadIndex(path),
+		root: root, settled: time.Now().Add(-window).UnixNano(), old: loadIndex(path),
 		group: group, index: treeIndex{}, digests: map[string][sha256.Size]byte{},
 	}
 	group.Go(func() error { return s.walk(ctx, ".") })
@@ -168,7 +169,7 @@ func (s *treeScan) walk(ctx context.Context, dir string) (err error) {
 				return err
 			}
 			read++
-			if settled := s.started.Add(-racyWindow).UnixNano(); e.stamp.Mtime >= settled || e.stamp.Ctime >= settled {
+			if e.stamp.Mtime >= s.settled || e.stamp.Ctime >= s.settled {
 				e.stamp = racy
 			}
 		}
@@ -242,7 +243,15 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // number of its entries and the entries, then a CRC-32C of it all. Numbers are
 // little-endian, names are preceded by their length.
 func saveIndex(path string, index treeIndex) error {
-	buf := slices.Clone(indexMagic)
+	buf := appendIndex(slices.Clone(indexMagic), index)
+	buf = binary.LittleEndian.AppendUint32(buf, crc32.Checksum(buf, castagnoli))
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	return renameio.WriteFile(path, buf, 0o644)
+}
+
+func appendIndex(buf []byte, index treeIndex) []byte {
 	str := func(s string) {
 		buf = binary.LittleEndian.AppendUint32(buf, uint32(len(s)))
 		buf = append(buf, s...)
@@ -258,11 +267,7 @@ func saveIndex(path string, index treeIndex) error {
 			buf = append(buf, e.digest[:]...)
 		}
 	}
-	buf = binary.LittleEndian.AppendUint32(buf, crc32.Checksum(buf, castagnoli))
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
-	}
-	return renameio.WriteFile(path, buf, 0o644)
+	return buf
 }
 
 // loadIndex reads an index. One that is missing or damaged is an empty one: it
@@ -276,13 +281,24 @@ func loadIndex(path string) treeIndex {
 	if crc32.Checksum(body, castagnoli) != sum {
 		return nil
 	}
-	r := indexReader{buf: body[len(indexMagic):]}
+	index, ok := parseIndex(body[len(indexMagic):])
+	if !ok {
+		return nil
+	}
+	return index
+}
+
+// entrySize is how many bytes an entry with an empty name takes.
+const entrySize = 4 + 5*8 + sha256.Size
+
+func parseIndex(buf []byte) (_ treeIndex, ok bool) {
+	r := indexReader{buf: buf}
 	index := treeIndex{}
 	for len(r.buf) > 0 {
 		dir := r.str()
 		n := int(r.u32())
-		if n > len(r.buf) { // an entry takes more than a byte
-			return nil
+		if n > len(r.buf)/entrySize {
+			return nil, false
 		}
 		entries := make([]treeEntry, n)
 		for i := range entries {
@@ -293,10 +309,7 @@ func loadIndex(path string) treeIndex {
 		}
 		index[dir] = entries
 	}
-	if r.short {
-		return nil
-	}
-	return index
+	return index, !r.short
 }
 
 // indexReader takes values off a buffer. Once the buffer is too short, all

@@ -95,9 +95,9 @@ func checkTarEnd(path string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	const mark = 1024 // bytes
+	const block, mark = 512, 1024 // bytes
 	end := make([]byte, mark)
-	if _, err := f.Seek(-mark, io.SeekEnd); err == nil {
+	if at, err := f.Seek(-mark, io.SeekEnd); err == nil && at%block == 0 {
 		if _, err := io.ReadFull(f, end); err != nil {
 			return err
 		}
