@@ -682,7 +682,7 @@ func TestAbsentAfterUnload(t *testing.T) {
 // TestReload: the module comes and goes any number of times, always the same,
 // and gives its memory back.
 func TestReload(t *testing.T) {
-	cycles := 2 // beside the five loads that the other tests make
+	cycles := 2 // beside the four loads that the other tests make
 	if expect.Thorough {
 		cycles = 50
 	}
