@@ -134,16 +134,16 @@ func (s *treeScan) walk(ctx context.Context, dir string) (err error) {
 
 	fd := int(d.Fd())
 	old := s.old[dir]
-	var entries []treeEntry
+	entries := make([]treeEntry, 0, len(list))
 	read := 0
-	h := sha256.New()
+	var sum []byte // what the directory's digest is made of
 	for _, item := range list {
 		name := item.Name()
 		if name == ".git" {
 			continue
 		}
-		sub := filepath.Join(dir, name)
 		if item.IsDir() {
+			sub := filepath.Join(dir, name)
 			walk := func() error { return s.walk(ctx, sub) }
 			// Never blocks: with every worker busy, this one goes on
 			// itself.
@@ -159,13 +159,13 @@ func (s *treeScan) walk(ctx context.Context, dir string) (err error) {
 		}
 		var st unix.Stat_t
 		if err := unix.Fstatat(fd, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-			return &fs.PathError{Op: "stat", Path: filepath.Join(s.root, sub), Err: err}
+			return &fs.PathError{Op: "stat", Path: filepath.Join(d.Name(), name), Err: err}
 		}
 		e := treeEntry{name: name, stamp: stampOf(&st)}
 		if len(old) > 0 && old[0].name == name && old[0].stamp == e.stamp {
 			e.digest = old[0].digest
 		} else {
-			if err := e.read(fd, filepath.Join(s.root, sub)); err != nil {
+			if err := e.read(fd, filepath.Join(d.Name(), name)); err != nil {
 				return err
 			}
 			read++
@@ -182,7 +182,10 @@ func (s *treeScan) walk(ctx context.Context, dir string) (err error) {
 		case st.Mode&0o111 != 0:
 			kind = 'x'
 		}
-		fmt.Fprintf(h, "%c%d:%s%s", kind, len(name), name, e.digest[:])
+		sum = append(sum, kind)
+		sum = binary.LittleEndian.AppendUint32(sum, uint32(len(name)))
+		sum = append(sum, name...)
+		sum = append(sum, e.digest[:]...)
 		entries = append(entries, e)
 	}
 
@@ -192,7 +195,7 @@ func (s *treeScan) walk(ctx context.Context, dir string) (err error) {
 	s.dirty = s.dirty || read > 0 || len(entries) != len(s.old[dir])
 	s.index[dir] = entries
 	if len(entries) > 0 {
-		s.digests[dir] = [sha256.Size]byte(h.Sum(nil))
+		s.digests[dir] = sha256.Sum256(sum)
 	}
 	return nil
 }
