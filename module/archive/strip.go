@@ -4,8 +4,8 @@ package archive
 
 import "bytes"
 
-// Strip appends src, a C header, to dst without its block comments and returns
-// the result.
+// Strip appends src, a C header, to dst without its block comments and blank
+// lines, and returns the result.
 //
 // It sees the text as the preprocessor's lexer does: what looks like a comment
 // inside a string, a character constant, a header name or a // comment is
@@ -13,16 +13,10 @@ import "bytes"
 // of its line. // comments and comments that hold "SPDX" stay.
 //
 // The preprocessor reads the same tokens from the result, with white space
-// between the same ones: a comment between two tokens becomes a blank. A line
-// that held nothing but comments goes, as do the blanks before a comment at
-// the end of a line, and blank lines on both sides of a comment become one.
-// Lines without a comment stay as they are.
+// between the same ones: a comment between two tokens becomes a blank. The
+// blanks before a comment at the end of a line go with it, and so does a line
+// that is empty without its comments. Everything else stays byte for byte.
 func Strip(dst, src []byte) []byte {
-	// Every comment starts with one of these two, the latter when a line
-	// continuation splits the opening.
-	if !bytes.Contains(src, []byte("/*")) && !bytes.Contains(src, []byte("/\\")) {
-		return append(dst, src...)
-	}
 	s := stripper{src: src, dst: dst, base: len(dst), expect: expectHash}
 	s.run()
 	return s.dst
@@ -47,9 +41,6 @@ type stripper struct {
 	pos  int
 
 	expect expect
-	// gap says that nothing but blank lines followed the last line that was
-	// dropped.
-	gap bool
 }
 
 // plain marks the bytes that never start anything that matters here.
@@ -64,6 +55,7 @@ var plain = func() (t [256]bool) {
 }()
 
 func (s *stripper) run() {
+	s.skipBlankLines()
 	for s.pos < len(s.src) {
 		if s.expect != expectNothing && s.directive() {
 			continue
@@ -90,12 +82,6 @@ func (s *stripper) run() {
 		}
 	}
 	s.flush()
-	if s.gap {
-		// The blank line that stood before the last comment.
-		if start := s.lineStart(); start == len(s.dst) && start-s.base >= 2 && s.dst[start-2] == '\n' && !s.continued(start-1) {
-			s.dst = s.dst[:start-1]
-		}
-	}
 }
 
 // directive consumes what is of interest at the start of a line and after
@@ -163,26 +149,29 @@ func (s *stripper) directive() bool {
 	return false
 }
 
-// newline passes the end of a line that a comment did not end.
+// newline passes the end of a logical line.
 func (s *stripper) newline() {
 	s.pos++
 	s.expect = expectHash
-	if !s.gap {
-		return
-	}
-	s.flush()
-	end := len(s.dst) - 1
-	start := bytes.LastIndexByte(s.dst[s.base:end], '\n') + 1 + s.base
-	if len(bytes.TrimLeft(s.dst[start:end], " \t\r")) != 0 {
-		s.gap = false
-		return
-	}
-	// A blank line after a dropped one is one too many when a blank line,
-	// or nothing at all, stands before it.
-	first := start == s.base
-	second := start-s.base >= 2 && s.dst[start-2] == '\n' || start-s.base == 1
-	if (first || second) && !s.continued(start) {
-		s.dst = s.dst[:start]
+	s.skipBlankLines()
+}
+
+// skipBlankLines leaves out the blank lines that start here. The line before
+// does not continue into them.
+func (s *stripper) skipBlankLines() {
+	for i := s.pos; ; {
+		for i < len(s.src) && isBlank(s.src[i]) {
+			i++
+		}
+		end := newlineEnd(s.src, i)
+		if end == 0 {
+			return
+		}
+		s.flush()
+		s.pos, s.from = end, end
+		if i = end; i == len(s.src) {
+			return
+		}
 	}
 }
 
@@ -232,18 +221,14 @@ func (s *stripper) comment(start, end int) {
 		s.pos++
 	}
 	s.from = s.pos
-	eol := s.pos
-	if eol+1 < len(s.src) && s.src[eol] == '\r' && s.src[eol+1] == '\n' {
-		eol++
-	}
+	end = newlineEnd(s.src, s.pos)
 	switch {
-	case eol == len(s.src) || s.src[eol] == '\n':
+	case end > 0:
 		s.dst = s.dst[:line+len(before)]
 		if len(before) == 0 && !s.continued(line) {
-			s.pos = min(eol+1, len(s.src))
-			s.from = s.pos
-			s.gap = true
+			s.pos, s.from = end, end
 			s.expect = expectHash
+			s.skipBlankLines()
 		}
 	default:
 		if len(s.dst) == s.base || !isBlank(s.dst[len(s.dst)-1]) {
@@ -303,14 +288,27 @@ func (s *stripper) continued(line int) bool {
 	if line == s.base {
 		return false
 	}
-	before := bytes.TrimRight(s.dst[s.base:line-1], " \t\f\v\r")
-	return len(before) > 0 && before[len(before)-1] == '\\'
+	return endsInSplice(s.dst[s.base : line-1])
 }
 
 func isBlank(c byte) bool { return c == ' ' || c == '\t' }
 
 func isIdent(c byte) bool {
 	return c == '_' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c >= 0x80
+}
+
+// newlineEnd returns the end of the line break at src[i], for which the end of
+// the text counts, or 0 when there is none.
+func newlineEnd(src []byte, i int) int {
+	switch {
+	case i == len(src):
+		return i
+	case src[i] == '\n':
+		return i + 1
+	case src[i] == '\r' && i+1 < len(src) && src[i+1] == '\n':
+		return i + 2
+	}
+	return 0
 }
 
 // spliceEnd returns the end of the line continuation that starts at src[i], or
@@ -322,14 +320,18 @@ func spliceEnd(src []byte, i int) int {
 	}
 	for i++; i < len(src); i++ {
 		switch src[i] {
-		case ' ', '\t', '\f', '\v', '\r':
-		case '\n':
-			return i + 1
+		case ' ', '\t', '\f', '\v':
 		default:
-			return 0
+			return newlineEnd(src, i)
 		}
 	}
 	return 0
+}
+
+// endsInSplice tells whether line, which a newline ended, goes on in the next.
+func endsInSplice(line []byte) bool {
+	line = bytes.TrimRight(bytes.TrimSuffix(line, []byte("\r")), " \t\f\v")
+	return len(line) > 0 && line[len(line)-1] == '\\'
 }
 
 // skipSplices returns the first position from i on that starts no line
@@ -355,8 +357,7 @@ func lineEnd(src []byte, i int) int {
 			return len(src)
 		}
 		i += n
-		line := bytes.TrimRight(src[start:i], " \t\f\v\r")
-		if len(line) == 0 || line[len(line)-1] != '\\' {
+		if !endsInSplice(src[start:i]) {
 			return i
 		}
 		i++

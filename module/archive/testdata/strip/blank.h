@@ -1,0 +1,12 @@
+
+ 	
+int a;
+#define M \
+
+
+
+int b; \
+   
+int c;
+
+ 

@@ -1,0 +1,4 @@
+int a;
+
+
+/* the end, without a newline */

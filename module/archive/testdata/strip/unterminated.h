@@ -1,0 +1,3 @@
+int a; /* not terminated
+int b; /* neither
+
