@@ -5,9 +5,11 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -22,6 +24,7 @@ import (
 	"github.com/kheaders/kheaders/harness/headers"
 	"github.com/kheaders/kheaders/harness/hint"
 	"github.com/kheaders/kheaders/harness/kernel"
+	"github.com/kheaders/kheaders/harness/qemu"
 	"github.com/kheaders/kheaders/harness/run"
 	"github.com/kheaders/kheaders/harness/target"
 )
@@ -60,6 +63,15 @@ func lookup(name string) (target.Target, error) {
 		return t, hint.Usage(err, "use --arch "+strings.Join(target.Names(), " or --arch "))
 	}
 	return t, nil
+}
+
+// checkProfile refuses a profile that there is not, before anything is
+// downloaded for it.
+func checkProfile(name string) error {
+	if !slices.Contains(kernel.Profiles(), name) {
+		return hint.Usage(fmt.Errorf("unknown profile %q", name), "use --profile "+strings.Join(kernel.Profiles(), " or --profile "))
+	}
+	return nil
 }
 
 func spec(text string) (kernel.Spec, error) {
@@ -117,8 +129,8 @@ func (c *call) matrixFlags(defaultArchs ...string) func() (harness.Config, error
 			config.Profiles = []string{kernel.DefaultProfile}
 		}
 		for _, profile := range config.Profiles {
-			if !slices.Contains(kernel.Profiles(), profile) {
-				return config, hint.Usage(fmt.Errorf("unknown profile %q", profile), "use --profile "+strings.Join(kernel.Profiles(), ", "))
+			if err := checkProfile(profile); err != nil {
+				return config, err
 			}
 		}
 		if len(config.Modes) == 0 {
@@ -129,6 +141,9 @@ func (c *call) matrixFlags(defaultArchs ...string) func() (harness.Config, error
 				return config, hint.Usage(fmt.Errorf("unknown mode %q", mode), "use --mode "+strings.Join(harness.Modes(), ", "))
 			}
 		}
+		if accels := []string{"auto", string(qemu.KVM), string(qemu.TCG)}; !slices.Contains(accels, config.Accel) {
+			return config, hint.Usage(fmt.Errorf("unknown accelerator %q", config.Accel), "use --accel auto, kvm or tcg")
+		}
 		if err := headers.CheckCompressor(config.Compressor); err != nil {
 			return config, err
 		}
@@ -136,20 +151,50 @@ func (c *call) matrixFlags(defaultArchs ...string) func() (harness.Config, error
 	}
 }
 
+// checkOutput refuses a file whose directory is not there, before any work is
+// done for it.
+func checkOutput(path string) error {
+	advice := "make its directory first, or choose another --output FILE"
+	dir := filepath.Dir(path)
+	info, err := os.Stat(dir)
+	switch {
+	case err != nil:
+		return hint.Usage(fmt.Errorf("writing %s: %w", path, err), advice)
+	case !info.IsDir():
+		return hint.Usage(fmt.Errorf("writing %s: %s is not a directory", path, dir), advice)
+	}
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return hint.Usage(fmt.Errorf("writing %s: it is a directory", path), "name a file in it")
+	}
+	return nil
+}
+
 // absolute makes a configuration's directories independent of where we run.
 func absolute(config *harness.Config) (err error) {
 	if config.Repo, err = guest.FindRepo("."); err != nil {
 		return err
 	}
-	for _, dir := range []*string{&config.Cache, &config.Results} {
-		if *dir == "" {
-			return hint.Usage(fmt.Errorf("no cache directory: neither XDG_CACHE_HOME nor HOME is set"), "use --cache DIR")
-		}
-		if *dir, err = filepath.Abs(*dir); err != nil {
-			return err
-		}
+	if config.Results, err = filepath.Abs(config.Results); err != nil {
+		return err
 	}
-	return nil
+	config.Cache, err = makeCache(config.Cache)
+	return err
+}
+
+// makeCache makes the cache directory, and returns it independent of where we
+// run.
+func makeCache(dir string) (string, error) {
+	if dir == "" {
+		return "", hint.Usage(errors.New("no cache directory: neither XDG_CACHE_HOME nor HOME is set"), "use --cache DIR")
+	}
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", hint.Usage(fmt.Errorf("making the cache directory: %w", err), "choose another one with --cache DIR or XDG_CACHE_HOME")
+	}
+	return dir, nil
 }
 
 // repeat returns the command line without the flags that select a cell, for
@@ -247,6 +292,15 @@ func runKernel(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
+	if err := checkProfile(*profile); err != nil {
+		return err
+	}
+	if *jobs < 0 {
+		return hint.Usage(errors.New("jobs cannot be negative"), "leave --jobs out for one per processor")
+	}
+	if *dir, err = makeCache(*dir); err != nil {
+		return err
+	}
 	progress := func(line string) { fmt.Fprintln(c.stderr, line) }
 	store := cache.Store{Dir: *dir}
 	source, err := kernel.Fetch(ctx, store, from, progress)
@@ -296,6 +350,9 @@ func runArchive(ctx context.Context, c *call) error {
 	}
 	if *comments != "strip" && *comments != "keep" {
 		return hint.Usage(fmt.Errorf("--comments cannot be %q", *comments), "use --comments=strip or --comments=keep")
+	}
+	if err := checkOutput(*output); err != nil {
+		return err
 	}
 	result, err := headers.Pack(ctx, headers.Options{
 		Source: *source, Build: *build, Target: t, Output: *output, Compressor: *compressor, KeepComments: *comments == "keep",
@@ -360,6 +417,13 @@ func runModule(ctx context.Context, c *call) error {
 	if err := c.required("archive", "output"); err != nil {
 		return err
 	}
+	info, err := os.Stat(*output)
+	if err == nil && !info.IsDir() {
+		err = errors.New("it is not a directory")
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return hint.Usage(fmt.Errorf("writing %s: %w", *output, err), "name a directory that does not exist yet")
+	}
 	if err := harness.WriteModule(ctx, *archive, *output); err != nil {
 		return err
 	}
@@ -382,8 +446,14 @@ func runInitramfs(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
+	if err := checkOutput(*output); err != nil {
+		return err
+	}
 	repo, err := guest.FindRepo(".")
 	if err != nil {
+		return err
+	}
+	if *dir, err = makeCache(*dir); err != nil {
 		return err
 	}
 	return harness.WriteInitramfs(ctx, guest.Builder{Repo: repo, Store: cache.Store{Dir: *dir}}, t, *module, *output)

@@ -63,10 +63,20 @@ func (c *call) parse(n int) ([]string, error) {
 		if errors.Is(err, flag.ErrHelp) {
 			return nil, err
 		}
+		if name, ok := strings.CutPrefix(err.Error(), "flag provided but not defined: -"); ok {
+			err = fmt.Errorf("unknown option --%s", name) // as we write them everywhere else
+		}
 		return nil, hint.Usage(err, "kheaders "+c.name+" --help lists the options")
 	}
 	if c.flags.NArg() != n {
-		return nil, hint.Usage(fmt.Errorf("%s takes %d arguments, not %d", c.name, n, c.flags.NArg()), "kheaders "+c.name+" --help")
+		takes, given := "no arguments", "nothing was given"
+		if c.args != "" {
+			takes = c.args
+		}
+		if c.flags.NArg() > 0 {
+			given = fmt.Sprintf("there is %q", strings.Join(c.flags.Args(), " "))
+		}
+		return nil, hint.Usage(fmt.Errorf("%s takes %s, and %s", c.name, takes, given), "kheaders "+c.name+" --help tells how it is called")
 	}
 	return c.flags.Args(), nil
 }

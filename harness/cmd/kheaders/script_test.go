@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package main
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/kheaders/kheaders/harness/target"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"kheaders": main})
+}
+
+// TestScripts runs the specification of the command line, which is in
+// tests/script.
+func TestScripts(t *testing.T) {
+	tree, err := filepath.Abs("../../../tests/fakelinux")
+	if err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, testscript.Params{
+		Dir:                 "../../../tests/script",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup:               func(env *testscript.Env) error { return setup(env, tree) },
+		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"fails": fails},
+	})
+}
+
+// genuine are the programs that the toy kernel tree and the fakes need.
+var genuine = []string{
+	"awk", "basename", "cat", "cp", "diff", "env", "false", "grep", "gzip", "head", "ln", "ls", "make", "mkdir", "mv",
+	"printf", "rm", "sed", "setpriv", "sh", "sleep", "tar", "touch", "true", "wc", "xz",
+}
+
+// setup makes a script's world: $WORK/linux is a copy of the toy kernel tree,
+// and $WORK/tools is all that there is in PATH besides kheaders.
+func setup(env *testscript.Env, tree string) error {
+	if err := os.CopyFS(filepath.Join(env.WorkDir, "linux"), os.DirFS(tree)); err != nil {
+		return err
+	}
+	tools := filepath.Join(env.WorkDir, "tools")
+	if err := os.Mkdir(tools, 0o755); err != nil {
+		return err
+	}
+	for _, name := range genuine {
+		path, err := exec.LookPath(name)
+		if err != nil {
+			return err
+		}
+		if err := os.Symlink(path, filepath.Join(tools, name)); err != nil {
+			return err
+		}
+	}
+	fakes := []string{"bc", "bison", "flex", "gcc", "ld", "perl"}
+	for _, a := range target.All() {
+		fakes = append(fakes, a.CrossPrefix+"gcc", a.CrossPrefix+"ld", a.QEMU)
+	}
+	for _, name := range fakes {
+		if err := fake(tools, name, `echo "`+name+` 1.0, a fake"`); err != nil {
+			return err
+		}
+	}
+	// What would take seconds waits for its end instead.
+	if err := fake(tools, "go", "exec sleep 600"); err != nil {
+		return err
+	}
+	bin, err := exec.LookPath("kheaders")
+	if err != nil {
+		return err
+	}
+	env.Setenv("PATH", filepath.Dir(bin)+string(filepath.ListSeparator)+tools)
+	env.Setenv("XDG_CACHE_HOME", filepath.Join(env.WorkDir, "cache"))
+	return nil
+}
+
+// fake writes a shell script that stands for a program.
+func fake(dir, name, text string) error {
+	return os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+text+"\n"), 0o755)
+}
+
+// fails runs a program that must fail as the contract says:
+//
+//	fails CODE PROGRAM [ARG...]
+//
+// It checks the exit code, and that stderr has one line with an error and one
+// with a hint, of which neither is empty.
+func fails(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: fails CODE PROGRAM [ARG...]")
+	}
+	want, err := strconv.Atoi(args[0])
+	if err != nil || want == 0 {
+		ts.Fatalf("%q is no exit code of a failure", args[0])
+	}
+	err = ts.Exec(args[1], args[2:]...)
+	exit := (*exec.ExitError)(nil)
+	switch {
+	case err == nil:
+		ts.Fatalf("it succeeded")
+	case !errors.As(err, &exit):
+		ts.Fatalf("it did not run: %v", err)
+	case exit.ExitCode() != want:
+		ts.Fatalf("the exit code is %d, not %d", exit.ExitCode(), want)
+	}
+	count := map[string]int{}
+	for line := range strings.Lines(ts.ReadFile("stderr")) {
+		for _, kind := range []string{"error: ", "hint: "} {
+			if text, ok := strings.CutPrefix(line, kind); ok && strings.TrimSpace(text) != "" {
+				count[kind]++
+			}
+		}
+	}
+	if count["error: "] != 1 || count["hint: "] != 1 {
+		ts.Fatalf("stderr has %d errors and %d hints, not one of each", count["error: "], count["hint: "])
+	}
+}
