@@ -68,10 +68,6 @@ type Evidence struct {
 	Exit Exit
 }
 
-// guestDeadline is in the agent's failure when it was the agent that ended the
-// tests, because the plan's deadline had passed.
-const guestDeadline = "did not end within"
-
 // problem is one thing that stands against a pass.
 type problem struct {
 	verdict Verdict
@@ -204,7 +200,7 @@ func (j *judge) protocol() {
 	}
 	switch {
 	case r.Fail == "":
-	case strings.Contains(r.Fail, guestDeadline):
+	case r.Deadline:
 		j.add(Timeout, "%s%s", r.Fail, j.unfinished())
 	default:
 		j.add(MissingResults, "%s", r.Fail)

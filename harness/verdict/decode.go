@@ -134,7 +134,7 @@ func valid(e wire.Event) error {
 		return fmt.Errorf("%s with a test name that is too long or does not print", e.Kind)
 	}
 	switch e.Kind {
-	case wire.KindHello, wire.KindOutput, wire.KindExit, wire.KindFail, wire.KindDone:
+	case wire.KindHello, wire.KindOutput, wire.KindExit, wire.KindFail, wire.KindDeadline, wire.KindDone:
 	case wire.KindStart:
 		if e.Test == "" {
 			return errors.New("start without a test")

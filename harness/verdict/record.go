@@ -44,6 +44,9 @@ type Record struct {
 	Done bool
 	// Fail is the agent's first report of a failure of its own.
 	Fail string
+	// Deadline says that the agent ended the tests because the plan's deadline
+	// had passed.
+	Deadline bool
 	// Tests and Attrs are in the order of their first mention.
 	Tests []Test
 	Attrs []Attr
@@ -136,7 +139,8 @@ func (r *Recorder) Add(l Line) *Test {
 			return nil
 		}
 		r.rec.Exit, r.rec.ExitCode, r.rec.ExitError = true, e.Code, clip(e.Error, maxValue)
-	case wire.KindFail:
+	case wire.KindFail, wire.KindDeadline:
+		r.rec.Deadline = r.rec.Deadline || e.Kind == wire.KindDeadline
 		if r.rec.Fail == "" {
 			r.rec.Fail = clip("the guest agent failed: "+e.Error, maxValue)
 		}

@@ -48,7 +48,7 @@ func TestPrecedence(t *testing.T) {
 		},
 		InfraError:     func(e *Evidence) { e.Record.Version = 99 },
 		BootHang:       func(e *Evidence) { e.Record.Hello = false; e.Exit.Killed = KilledSilent },
-		Timeout:        func(e *Evidence) { e.Record.Fail = "the tests " + guestDeadline + " 1 s" },
+		Timeout:        func(e *Evidence) { e.Record.Fail, e.Record.Deadline = "too late", true },
 		TestFailed:     func(e *Evidence) { e.Record.ExitCode = 1 },
 		MissingResults: func(e *Evidence) { e.Declared = append(e.Declared, "TestB") },
 	}

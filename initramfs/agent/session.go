@@ -99,7 +99,7 @@ func (s *session) run(plan wire.Plan) error {
 	end := <-ended
 
 	if end.late {
-		s.send(wire.Event{Kind: wire.KindFail, Error: fmt.Sprintf("the tests did not end within %v s and were killed", plan.DeadlineSeconds)})
+		s.send(wire.Event{Kind: wire.KindDeadline, Error: fmt.Sprintf("the tests did not end within %v s and were killed", plan.DeadlineSeconds)})
 	}
 	if readErr != nil {
 		s.send(wire.Event{Kind: wire.KindFail, Error: fmt.Sprintf("reading the tests' output: %v", readErr)})

@@ -93,7 +93,7 @@ func TestSession(t *testing.T) {
 			`printf '\026=== RUN   TestA\n'; exec sleep 60`,
 			[]wire.Event{
 				{Kind: wire.KindStart, Test: "TestA"},
-				{Kind: wire.KindFail, Error: late},
+				{Kind: wire.KindDeadline, Error: late},
 				{Kind: wire.KindExit, Code: -1, Error: "signal: quit"},
 			},
 		},
@@ -102,7 +102,7 @@ func TestSession(t *testing.T) {
 			`trap "" QUIT; sleep 60 & printf unfinished; wait; sleep 60`,
 			[]wire.Event{
 				{Kind: wire.KindOutput, Output: "unfinished"},
-				{Kind: wire.KindFail, Error: late},
+				{Kind: wire.KindDeadline, Error: late},
 				{Kind: wire.KindExit, Code: -1, Error: "signal: killed"},
 			},
 		},

@@ -73,6 +73,9 @@ const (
 	KindExit Kind = "exit"
 	// KindFail is a failure of the agent itself, in Error.
 	KindFail Kind = "fail"
+	// KindDeadline says that the plan's deadline passed and the agent killed
+	// the test binary, in words in Error.
+	KindDeadline Kind = "deadline"
 	// KindDone is the last event. Nothing may follow it.
 	KindDone Kind = "done"
 )
