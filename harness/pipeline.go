@@ -214,6 +214,7 @@ func (b *bench) judge(ctx context.Context, cell Cell, from fetched) report.Cell 
 	if err != nil {
 		w.fail(ctx, err)
 	}
+	w.listLogs()
 	b.progress(cell, "verdict", "%s", out.Summary())
 	return *out
 }
@@ -343,6 +344,7 @@ func (b *Boot) Run(ctx context.Context) report.Cell {
 	if err := b.run(ctx); err != nil {
 		b.work.fail(ctx, err)
 	}
+	b.work.listLogs()
 	return *b.work.out
 }
 
@@ -358,7 +360,7 @@ func (b *Boot) Floor(ctx context.Context, image string) (float64, error) {
 		return 0, err
 	}
 	if exit.Killed != nil || exit.Code != 0 {
-		return 0, fmt.Errorf("the machine did not end by itself: exit code %d, %w", exit.Code, exit.Killed)
+		return 0, fmt.Errorf("the machine did not end well: exit code %d, killed: %v", exit.Code, exit.Killed)
 	}
 	return exit.Seconds, nil
 }

@@ -72,12 +72,23 @@ func (b *bench) open(cell Cell, out *report.Cell) (*work, error) {
 
 func (w *work) path(name string) string { return filepath.Join(w.dir, name) }
 
-// log returns the path of a log file, and lists it in the report.
-func (w *work) log(name string) string {
-	w.timing.Lock()
-	defer w.timing.Unlock()
-	w.out.AddLog(w.path(name))
-	return w.path(name)
+// The logs of a cell. A stage whose result is in the cache writes none.
+const (
+	kernelLog  = "kernel.log"
+	moduleLog  = "module.log"
+	guestLog   = "guest.log"
+	consoleLog = "console.log"
+	eventsLog  = "events.jsonl"
+	qemuLog    = "qemu.log"
+)
+
+// listLogs lists the logs that were written in the report.
+func (w *work) listLogs() {
+	for _, name := range []string{kernelLog, moduleLog, guestLog, consoleLog, eventsLog, qemuLog} {
+		if _, err := os.Stat(w.path(name)); err == nil {
+			w.out.AddLog(w.path(name))
+		}
+	}
 }
 
 // stage times a stage for the report.
@@ -99,7 +110,7 @@ func (w *work) buildKernel(ctx context.Context, tree kernel.Source) (kernel.Kern
 	defer w.builds.Release(1)
 	defer w.stage("kernel", time.Now())
 	built, err := kernel.Build(ctx, w.store, tree, kernel.BuildOptions{
-		Target: w.cell.Target, Profile: w.cell.Profile, Jobs: w.Jobs, Log: w.log("kernel.log"),
+		Target: w.cell.Target, Profile: w.cell.Profile, Jobs: w.Jobs, Log: w.path(kernelLog),
 		Progress: func(line string) { w.say("kernel", "%s", line) },
 	})
 	if err != nil {
@@ -172,7 +183,7 @@ func (w *work) buildModule(ctx context.Context, built kernel.Kernel, packed arch
 			return nil, err
 		}
 		_, err := kmod.Build(ctx, kmod.BuildOptions{
-			KernelBuild: built.Dir, Target: w.cell.Target, Dir: dir, Log: w.log("module.log"), Jobs: w.Jobs,
+			KernelBuild: built.Dir, Target: w.cell.Target, Dir: dir, Log: w.path(moduleLog), Jobs: w.Jobs,
 		})
 		return []string{ko}, err
 	})
@@ -206,7 +217,7 @@ type guestPrograms struct {
 func (w *work) compileGuest(ctx context.Context) (guestPrograms, error) {
 	defer w.stage("guest", time.Now())
 	b := w.guest
-	b.Log = w.log("guest.log")
+	b.Log = w.path(guestLog)
 	base, err := b.Base(ctx, w.cell.Target)
 	if err != nil {
 		return guestPrograms{}, err
@@ -305,12 +316,12 @@ func (b *Boot) boot(ctx context.Context, image string) (_ verdict.Evidence, err 
 		return verdict.Evidence{}, context.Cause(ctx)
 	}
 	defer w.boots.Release(1)
-	console, err := os.Create(w.log("console.log"))
+	console, err := os.Create(w.path(consoleLog))
 	if err != nil {
 		return verdict.Evidence{}, fmt.Errorf("keeping the console: %w", err)
 	}
 	defer func() { err = errors.Join(err, console.Close()) }()
-	events, err := os.Create(w.log("events.jsonl"))
+	events, err := os.Create(w.path(eventsLog))
 	if err != nil {
 		return verdict.Evidence{}, fmt.Errorf("keeping the events: %w", err)
 	}
@@ -352,7 +363,7 @@ func (b *Boot) boot(ctx context.Context, image string) (_ verdict.Evidence, err 
 	if ctx.Err() != nil {
 		return verdict.Evidence{}, context.Cause(ctx)
 	}
-	if err := os.WriteFile(w.log("qemu.log"), log.Bytes(), 0o644); err != nil {
+	if err := os.WriteFile(w.path(qemuLog), log.Bytes(), 0o644); err != nil {
 		return verdict.Evidence{}, fmt.Errorf("keeping QEMU's messages: %w", err)
 	}
 	if err := decoder.Close(); err != nil {
