@@ -254,6 +254,10 @@ func runShell(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
+	// A test has a verdict for it; we find out before anything is built.
+	if err := doctor.Error(doctor.Missing(doctor.Examine(cfg.Targets))); err != nil {
+		return err
+	}
 	boot, release, err := harness.Prepare(ctx, cfg)
 	if err != nil {
 		return err
