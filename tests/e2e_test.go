@@ -172,27 +172,32 @@ func verify(t *testing.T, spec, version string) {
 	}
 }
 
+// limits are for a boot under KVM, as in harness.Config; zero is the default.
+type limits struct{ silence, deadline time.Duration }
+
 // TestFaults breaks one thing at a time. Each must give its verdict.
 func TestFaults(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		// tests is the package of guest tests.
 		tests string
-		// break does the damage.
+		// breaks does the damage.
 		breaks func(t *testing.T, b *harness.Boot, arch target.Target)
+		// limits are shorter for what would only wait for them.
+		limits limits
 		want   verdict.Verdict
 		// reason is part of the reason.
 		reason string
 	}{
-		{"nothing", guest.Tests, nil, verdict.Pass, ""},
-		{"one byte of the archive changed", guest.Tests, flipByte, verdict.TestFailed, "sha256"},
-		{"no tests", "empty", nil, verdict.MissingResults, "no test"},
-		{"a test that never reports", "unreported", nil, verdict.MissingResults, "TestUnreported"},
-		{"the guest powers off", "poweroff", nil, verdict.MissingResults, "TestPowerOff"},
-		{"a test that hangs", "hang", nil, verdict.Timeout, "TestHang"},
-		{"a kernel that never prints", guest.Tests, silentKernel, verdict.BootHang, ""},
-		{"no QEMU", guest.Tests, nil, verdict.InfraError, "not installed"},
-		{"nothing, again", guest.Tests, nil, verdict.Pass, ""},
+		{"nothing", guest.Tests, nil, limits{}, verdict.Pass, ""},
+		{"one byte of the archive changed", guest.Tests, flipByte, limits{}, verdict.TestFailed, "sha256"},
+		{"no tests", "empty", nil, limits{}, verdict.MissingResults, "no test"},
+		{"a test that never reports", "unreported", nil, limits{}, verdict.MissingResults, "TestUnreported"},
+		{"the guest powers off", "poweroff", nil, limits{}, verdict.MissingResults, "TestPowerOff"},
+		{"a test that hangs", "hang", nil, limits{deadline: 2 * time.Second}, verdict.Timeout, "TestHang"},
+		{"a kernel that never prints", guest.Tests, silentKernel, limits{silence: time.Second}, verdict.BootHang, ""},
+		{"no QEMU", guest.Tests, nil, limits{}, verdict.InfraError, "not installed"},
+		{"nothing, again", guest.Tests, nil, limits{}, verdict.Pass, ""},
 	} {
 		for _, arch := range target.All() {
 			t.Run(test.name+"/"+arch.Name, func(t *testing.T) {
@@ -213,7 +218,7 @@ func TestFaults(t *testing.T) {
 					Kernels: []kernel.Spec{spec}, Targets: []target.Target{arch},
 					Profiles: []string{kernel.DefaultProfile}, Modes: []string{harness.ModeModule},
 					Tests: test.tests, Accel: "tcg",
-					Silence: time.Second, Deadline: 2 * time.Second,
+					Silence: test.limits.silence, Deadline: test.limits.deadline,
 				})
 				if err != nil {
 					t.Fatal(err)
