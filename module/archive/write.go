@@ -147,10 +147,7 @@ func WriteFiles(ctx context.Context, w io.Writer, fsys fs.FS, files []File, opts
 		if err == nil && ctx.Err() != nil {
 			err = context.Cause(ctx) // a worker failed; ordered ended early
 		}
-		if err != nil {
-			cancel(err)
-		}
-		sum, err = out.finish(err)
+		sum, err = out.finish(err, cancel)
 		return err
 	})
 	if err := group.Wait(); err != nil {
@@ -298,13 +295,16 @@ func (t *tarWriter) dir(name string) error {
 }
 
 // finish ends the archive and waits for the compressor, which must end even
-// after a failure.
-func (t *tarWriter) finish(err error) (Summary, error) {
+// after a failure; abandon tells it of one.
+func (t *tarWriter) finish(err error, abandon context.CancelCauseFunc) (Summary, error) {
 	if err == nil {
 		err = t.tar.Close()
 	}
 	if err == nil {
 		err = t.buf.Flush()
+	}
+	if err != nil {
+		abandon(err)
 	}
 	if t.compress != nil {
 		if closeErr := t.compress.Close(); err == nil && closeErr != nil {

@@ -1,0 +1,326 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package archive_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"runtime"
+	"strings"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/kheaders/kheaders/module/archive"
+)
+
+var stamp = time.Date(2001, time.February, 3, 4, 5, 6, 7, time.FixedZone("X", 3600))
+
+// write packs the toy kernel's trees.
+func write(tb testing.TB, trees archive.Trees, opts archive.Options) []byte {
+	tb.Helper()
+	var b bytes.Buffer
+	if _, err := archive.Write(tb.Context(), &b, trees, opts); err != nil {
+		tb.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// list describes the entries of a tar.
+func list(tb testing.TB, data []byte) string {
+	tb.Helper()
+	var b strings.Builder
+	for r := tar.NewReader(bytes.NewReader(data)); ; {
+		h, err := r.Next()
+		if err == io.EOF {
+			return b.String()
+		}
+		if err != nil {
+			tb.Fatal(err)
+		}
+		text, err := io.ReadAll(r)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		fmt.Fprintf(&b, "%c %o %d:%d%s%s %s %s %q\n", h.Typeflag, h.Mode, h.Uid, h.Gid, h.Uname, h.Gname,
+			h.ModTime.UTC().Format(time.RFC3339Nano), h.Name, text)
+	}
+}
+
+const toyList = `5 755 0:0 2001-02-03T03:05:06Z ./ ""
+5 755 0:0 2001-02-03T03:05:06Z ./arch/ ""
+5 755 0:0 2001-02-03T03:05:06Z ./arch/x86/ ""
+5 755 0:0 2001-02-03T03:05:06Z ./arch/x86/include/ ""
+5 755 0:0 2001-02-03T03:05:06Z ./arch/x86/include/asm/ ""
+0 644 0:0 2001-02-03T03:05:06Z ./arch/x86/include/asm/page.h "#define PAGE\n"
+5 755 0:0 2001-02-03T03:05:06Z ./arch/x86/include/generated/ ""
+5 755 0:0 2001-02-03T03:05:06Z ./arch/x86/include/generated/asm/ ""
+0 644 0:0 2001-02-03T03:05:06Z ./arch/x86/include/generated/asm/a.h "#include <asm-generic/a.h>\n"
+5 755 0:0 2001-02-03T03:05:06Z ./include/ ""
+5 755 0:0 2001-02-03T03:05:06Z ./include/generated/ ""
+0 644 0:0 2001-02-03T03:05:06Z ./include/generated/autoconf.h "#define CONFIG_64BIT 1\n"
+0 644 0:0 2001-02-03T03:05:06Z ./include/generated/utsrelease.h "#define UTS_RELEASE \"6.12.1-toy\"\n"
+5 755 0:0 2001-02-03T03:05:06Z ./include/linux/ ""
+0 644 0:0 2001-02-03T03:05:06Z ./include/linux/kconfig.h "#define KCONFIG\n"
+0 644 0:0 2001-02-03T03:05:06Z ./include/linux/types.h "typedef int t;\n"
+0 644 0:0 2001-02-03T03:05:06Z ./include/linux.h "sorts after the directory\n"
+0 644 0:0 2001-02-03T03:05:06Z ./include/stale.h "object\n"
+`
+
+func TestWrite(t *testing.T) {
+	var b bytes.Buffer
+	sum, err := archive.Write(t.Context(), &b, toyTrees(kernel()), archive.Options{ModTime: stamp})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(toyList, list(t, b.Bytes())); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	want := archive.Summary{Files: 8, Dirs: 10, TarBytes: int64(b.Len())}
+	for _, f := range toyFiles {
+		want.HeaderBytes += int64(len(kernel()[f.Path].Data))
+	}
+	if diff := cmp.Diff(want, sum); diff != "" {
+		t.Errorf("summary, -want +got:\n%s", diff)
+	}
+}
+
+func TestWriteKeepsComments(t *testing.T) {
+	got := list(t, write(t, toyTrees(kernel()), archive.Options{ModTime: stamp, KeepComments: true}))
+	want := strings.ReplaceAll(toyList, `#define KCONFIG\n`, `#define KCONFIG /* a comment */\n`)
+	want = strings.ReplaceAll(want, `typedef int t;\n`, `typedef int t;\n\n`)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+// TestWriteIsReproducible packs the same headers from trees that differ in all
+// that must not count, on one core and on many.
+func TestWriteIsReproducible(t *testing.T) {
+	fsys := kernel()
+	for i := range 1000 {
+		fsys[fmt.Sprintf("src/include/many/%d/%d.h", i%7, i)] = file(strings.Repeat(fmt.Sprintf("int a%d; /* x */\n", i), i))
+	}
+	opts := archive.Options{ModTime: stamp, Compress: archive.Go}
+	want := write(t, toyTrees(fsys), opts)
+
+	moved := fstest.MapFS{}
+	for name, f := range fsys {
+		moved["other/place/"+name] = &fstest.MapFile{Data: f.Data, Mode: 0o755, ModTime: time.Now(), Sys: 1}
+	}
+	trees := toyTrees(moved)
+	trees.Source, trees.Build = "other/place/src", "other/place/obj"
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
+	for _, procs := range []int{1, 2, 8} {
+		runtime.GOMAXPROCS(procs)
+		if !bytes.Equal(write(t, trees, opts), want) {
+			t.Errorf("with %d threads: other bytes", procs)
+		}
+	}
+
+	// The comparison must be able to fail.
+	for _, edit := range []func(){
+		func() { opts.ModTime = opts.ModTime.Add(time.Second) },
+		func() { opts.KeepComments = true },
+		func() { moved["other/place/src/include/linux.h"].Data[0]++ },
+	} {
+		edit()
+		got := write(t, trees, opts)
+		if bytes.Equal(got, want) {
+			t.Error("a change was not seen")
+		}
+		want = got
+	}
+}
+
+// hookFS calls hook when a file is read.
+type hookFS struct {
+	fstest.MapFS
+	hook func(name string) error
+}
+
+type hookFile struct {
+	fs.File
+	name string
+	hook func(name string) error
+}
+
+func (h hookFS) Open(name string) (fs.File, error) {
+	f, err := h.MapFS.Open(name)
+	return hookFile{f, name, h.hook}, err
+}
+
+func (h hookFile) Read(p []byte) (int, error) {
+	if err := h.hook(h.name); err != nil {
+		return 0, err
+	}
+	return h.File.Read(p)
+}
+
+// changingFS is a kernel one of whose headers changes between two looks.
+type changingFS struct {
+	fstest.MapFS
+	before, after fstest.MapFile
+}
+
+type changingFile struct {
+	fs.File
+	infos []fs.FileInfo
+}
+
+func (c changingFS) Open(name string) (fs.File, error) {
+	f, err := c.MapFS.Open(name)
+	if name != "src/include/linux/types.h" || err != nil {
+		return f, err
+	}
+	var infos []fs.FileInfo
+	for _, m := range []fstest.MapFile{c.before, c.after} {
+		info, err := fs.Stat(fstest.MapFS{"types.h": &m}, "types.h")
+		if err != nil {
+			return nil, err
+		}
+		infos = append(infos, info)
+	}
+	return &changingFile{f, infos}, nil
+}
+
+func (c *changingFile) Stat() (fs.FileInfo, error) {
+	info := c.infos[0]
+	c.infos = append(c.infos[1:], info)
+	return info, nil
+}
+
+func TestWriteSeesChanges(t *testing.T) {
+	text := kernel()["src/include/linux/types.h"].Data
+	for name, fsys := range map[string]changingFS{
+		"same size, written to": {before: fstest.MapFile{Data: text}, after: fstest.MapFile{Data: text, ModTime: stamp}},
+		"grown meanwhile":       {before: fstest.MapFile{Data: text}, after: fstest.MapFile{Data: append(text, 'x')}},
+		"grown when read":       {before: fstest.MapFile{Data: text[1:]}, after: fstest.MapFile{Data: text[1:]}},
+		"cut":                   {before: fstest.MapFile{Data: append(text, 'x')}, after: fstest.MapFile{Data: append(text, 'x')}},
+		"no file any more":      {before: fstest.MapFile{Data: text, Mode: fs.ModeNamedPipe}, after: fstest.MapFile{Data: text}},
+	} {
+		fsys.MapFS = kernel()
+		_, err := archive.Write(t.Context(), io.Discard, toyTrees(fsys), archive.Options{})
+		changed, ok := errors.AsType[*archive.ChangedError](err)
+		if !ok || changed.Path != "src/include/linux/types.h" {
+			t.Errorf("%s: got error %v", name, err)
+		}
+	}
+	same := changingFS{kernel(), fstest.MapFile{Data: text}, fstest.MapFile{Data: text}}
+	if _, err := archive.Write(t.Context(), io.Discard, toyTrees(same), archive.Options{}); err != nil {
+		t.Errorf("nothing changed: %v", err)
+	}
+}
+
+// brokenWriter fails after some bytes.
+type brokenWriter struct {
+	room int
+	err  error
+}
+
+func (b *brokenWriter) Write(p []byte) (int, error) {
+	if len(p) > b.room {
+		return b.room, b.err
+	}
+	b.room -= len(p)
+	return len(p), nil
+}
+
+// closeRecorder is a compressor that does nothing but fail at will.
+type closeRecorder struct {
+	io.Writer
+	ctx      context.Context
+	closeErr error
+	closed   int
+	lost     bool
+}
+
+func (c *closeRecorder) Close() error {
+	c.closed++
+	c.lost = c.ctx.Err() != nil
+	return c.closeErr
+}
+
+func TestWriteFails(t *testing.T) {
+	cause := errors.New("the cause")
+	cancelled, cancel := context.WithCancelCause(t.Context())
+	cancel(cause)
+	read := func(hook func(string) error) archive.Trees { return toyTrees(hookFS{kernel(), hook}) }
+	ok := func(string) error { return nil }
+	for _, tt := range []struct {
+		name  string
+		ctx   context.Context
+		trees archive.Trees
+		out   io.Writer
+		close error
+		start error
+		want  string
+		lost  bool
+	}{
+		{name: "nothing", trees: read(ok)},
+		{name: "unreadable", trees: read(func(string) error { return cause }), want: "reading a header: the cause", lost: true},
+		{name: "unreadable at the end", trees: read(func(name string) error {
+			if strings.HasSuffix(name, "stale.h") {
+				return cause
+			}
+			return nil
+		}), want: "reading a header: the cause", lost: true},
+		{name: "cancelled", ctx: cancelled, trees: read(ok), want: "the cause", lost: true},
+		{name: "disk full", trees: read(ok), out: &brokenWriter{10, cause}, want: "the cause", lost: true},
+		{name: "compressor does not end well", trees: read(ok), close: cause, want: "compressing: the cause"},
+		{name: "compressor does not start", trees: read(ok), start: cause, want: "starting the compressor: the cause"},
+		{name: "no trees", trees: archive.Trees{FS: fstest.MapFS{}, Source: "src", SrcArch: "x86"}, want: "finding the tree src: lstat src: file does not exist"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			before := runtime.NumGoroutine()
+			if tt.ctx == nil {
+				tt.ctx = t.Context()
+			}
+			if tt.out == nil {
+				tt.out = io.Discard
+			}
+			rec := &closeRecorder{closeErr: tt.close}
+			started := false
+			_, err := archive.Write(tt.ctx, tt.out, tt.trees, archive.Options{
+				Compress: func(ctx context.Context, w io.Writer) (io.WriteCloser, error) {
+					if tt.start != nil {
+						return nil, tt.start
+					}
+					started = true
+					rec.ctx, rec.Writer = ctx, w
+					return rec, nil
+				},
+			})
+			if got := fmt.Sprint(err); got != tt.want && (tt.want != "" || err != nil) {
+				t.Errorf("error %q, want %q", got, tt.want)
+			}
+			if started && (rec.closed != 1 || rec.lost != tt.lost) {
+				t.Errorf("the compressor was closed %d times, knowing of the loss: %v, want once and %v", rec.closed, rec.lost, tt.lost)
+			}
+			for range 100 {
+				if runtime.NumGoroutine() <= before {
+					return
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+			t.Errorf("%d goroutines, %d before", runtime.NumGoroutine(), before)
+		})
+	}
+}
+
+func TestWriteLongNames(t *testing.T) {
+	fsys := kernel()
+	long := "include/" + strings.Repeat("a-long-name/", 30) + "header.h"
+	fsys["src/"+long] = file("int a;\n")
+	got := list(t, write(t, toyTrees(fsys), archive.Options{ModTime: stamp}))
+	if !strings.Contains(got, "./"+long+` "int a;\n"`) {
+		t.Errorf("%s is missing:\n%s", long, got)
+	}
+}
