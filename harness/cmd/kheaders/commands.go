@@ -169,6 +169,18 @@ func checkOutput(path string) error {
 	return nil
 }
 
+// checkInput refuses an archive that cannot be one by what it is on disk.
+func checkInput(path string) error {
+	info, err := os.Stat(path)
+	if err == nil && info.IsDir() {
+		err = fmt.Errorf("%s is a directory", path)
+	}
+	if err != nil {
+		return hint.Usage(err, "name a kheaders.tar.xz")
+	}
+	return nil
+}
+
 // absolute makes a configuration's directories independent of where we run.
 func absolute(config *harness.Config) (err error) {
 	if config.Repo, err = guest.FindRepo("."); err != nil {
@@ -377,6 +389,9 @@ func runInfo(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
+	if err := checkInput(args[0]); err != nil {
+		return err
+	}
 	info, err := harness.ReadArchive(ctx, args[0])
 	if err != nil {
 		return err
@@ -404,6 +419,9 @@ func runExtract(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
+	if err := checkInput(args[0]); err != nil {
+		return err
+	}
 	info, err := harness.ExtractArchive(ctx, args[0], args[1])
 	if err != nil {
 		return harness.Advise(err, target.All()[0])
@@ -419,6 +437,9 @@ func runModule(ctx context.Context, c *call) error {
 		return err
 	}
 	if err := c.required("archive", "output"); err != nil {
+		return err
+	}
+	if err := checkInput(*archive); err != nil {
 		return err
 	}
 	info, err := os.Stat(*output)

@@ -192,6 +192,7 @@ func (c *call) help() {
 // explain prints what went wrong: the cause, the lines that matter, the log,
 // the command to run again, and what to do.
 func explain(w io.Writer, err error) {
+	advice := hint.Of(err)
 	fmt.Fprintf(w, "error: %v\n", err)
 	if failed, ok := errors.AsType[*kernel.BuildError](err); ok {
 		for _, line := range failed.Lines {
@@ -208,8 +209,11 @@ func explain(w io.Writer, err error) {
 			fmt.Fprintf(w, "log: %s\n", failed.Log)
 		}
 		fmt.Fprintf(w, "again: %s\n", failed.Command())
+		if advice == "" {
+			advice = "see what " + failed.Argv[0] + " says above; the command runs by hand as well"
+		}
 	}
-	if advice := hint.Of(err); advice != "" {
+	if advice != "" {
 		fmt.Fprintf(w, "hint: %s\n", advice)
 	}
 }
