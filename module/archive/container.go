@@ -35,7 +35,7 @@ type block struct {
 	check  []byte
 	size   int64 // uncompressed
 	dict   int64
-	params string // lc, lp and pb
+	params string // lc, lp and pb, unless nothing is compressed
 }
 
 // container is a parsed .xz file.
@@ -165,13 +165,10 @@ func parseStream(data []byte, dictBytes int64) (int, container, error) {
 	c := container{checkName: check.name, newCheck: check.make, streams: 1}
 	at := start + streamHeaderSize
 	for _, r := range records {
-		b, err := parseBlock(data[at:at+r.unpadded], r.size, check.size, dictBytes)
+		end := at + (r.unpadded+3)&^3
+		b, err := parseBlock(data[at:end], r, check.size, dictBytes)
 		if err != nil {
 			return 0, container{}, err
-		}
-		end := (at + r.unpadded + 3) &^ 3
-		if !zero(data[at+r.unpadded : end]) {
-			return fail("the padding of an xz block is not zero")
 		}
 		c.blocks = append(c.blocks, b)
 		at = end
@@ -207,11 +204,13 @@ func parseIndex(data []byte) ([]record, error) {
 	return records, nil
 }
 
-// parseBlock parses a block without its padding.
-func parseBlock(data []byte, size int64, checkSize int, dictBytes int64) (block, error) {
+// parseBlock parses a block: a header, LZMA2 data, padding, and the check.
+func parseBlock(data []byte, r record, checkSize int, dictBytes int64) (block, error) {
 	fail := func(format string, args ...any) (block, error) { return block{}, badFormat(format, args...) }
 	headerSize := (int(data[0]) + 1) * 4
-	if data[0] == 0 || headerSize+checkSize >= len(data) {
+	checkStart := len(data) - checkSize
+	lzma2End := int(r.unpadded) - checkSize
+	if data[0] == 0 || headerSize >= lzma2End {
 		return fail("an xz block header is damaged")
 	}
 	header := data[:headerSize]
@@ -219,11 +218,10 @@ func parseBlock(data []byte, size int64, checkSize int, dictBytes int64) (block,
 	if binary.LittleEndian.Uint32(sum) != crc32.ChecksumIEEE(body) {
 		return fail("an xz block header is damaged")
 	}
-	b := block{
-		lzma2: data[headerSize : len(data)-checkSize],
-		check: data[len(data)-checkSize:],
-		size:  size,
+	if !zero(data[lzma2End:checkStart]) {
+		return fail("the padding of an xz block is not zero")
 	}
+	b := block{lzma2: data[headerSize:lzma2End], check: data[checkStart:], size: r.size}
 	flags, rest := body[1], body[2:]
 	if flags&0x3f != 0 {
 		return fail("an xz block has another filter than LZMA2")
@@ -231,7 +229,7 @@ func parseBlock(data []byte, size int64, checkSize int, dictBytes int64) (block,
 	for _, field := range []struct {
 		flag byte
 		want int64
-	}{{0x40, int64(len(b.lzma2))}, {0x80, size}} {
+	}{{0x40, int64(len(b.lzma2))}, {0x80, r.size}} {
 		if flags&field.flag == 0 {
 			continue
 		}
@@ -252,13 +250,47 @@ func parseBlock(data []byte, size int64, checkSize int, dictBytes int64) (block,
 	if b.dict > dictBytes {
 		return block{}, &LimitError{What: "bytes of xz dictionary", Limit: dictBytes}
 	}
-	// A first chunk that is compressed, as it is unless the data is noise,
-	// names the parameters of LZMA.
-	if len(b.lzma2) > 5 && b.lzma2[0] >= 0xc0 && b.lzma2[5] < 9*5*5 {
-		p := int(b.lzma2[5])
-		b.params = fmt.Sprintf("lc=%d,lp=%d,pb=%d", p%9, p/9%5, p/45)
+	var content int64
+	if content, b.params = chunks(b.lzma2); content != r.size {
+		return fail("the parts of an xz block do not add up")
 	}
 	return b, nil
+}
+
+// chunks walks the chunks of LZMA2 data. It returns how many bytes they hold,
+// or -1 when they do not end where data does, and the parameters of the first
+// that is compressed.
+func chunks(data []byte) (size int64, params string) {
+	for len(data) > 0 {
+		control, n := data[0], 3
+		switch {
+		case control == 0:
+			if len(data) > 1 {
+				return -1, ""
+			}
+			return size, params
+		case control < 3 && len(data) >= 3: // not compressed
+			part := int(binary.BigEndian.Uint16(data[1:])) + 1
+			size += int64(part)
+			n += part
+		case control >= 0x80 && len(data) >= 6:
+			size += int64(control&0x1f)<<16 + int64(binary.BigEndian.Uint16(data[1:])) + 1
+			n += 2 + int(binary.BigEndian.Uint16(data[3:])) + 1
+			if control >= 0xc0 { // with new parameters
+				if p := int(data[5]); params == "" {
+					params = fmt.Sprintf("lc=%d,lp=%d,pb=%d", p%9, p/9%5, p/45)
+				}
+				n++
+			}
+		default:
+			return -1, ""
+		}
+		if n > len(data) {
+			return -1, ""
+		}
+		data = data[n:]
+	}
+	return -1, ""
 }
 
 // number reads a number of variable length. It returns -1 for one that is

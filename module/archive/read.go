@@ -161,7 +161,7 @@ func Walk(ctx context.Context, r io.Reader, limits Limits, visit func(e Entry, t
 		}
 	}
 	w := walker{info: &info, kinds: map[string]bool{".": true}, limits: limits, visit: visit}
-	in := c.reader()
+	in := &tailReader{r: c.reader()}
 	t := tar.NewReader(in)
 	for {
 		if ctx.Err() != nil {
@@ -178,11 +178,20 @@ func Walk(ctx context.Context, r io.Reader, limits Limits, visit func(e Entry, t
 			return Info{}, err
 		}
 	}
-	// What follows the tar's end must be intact as well, and only padding.
-	if err := onlyZeros(in); err != nil {
+	// Only the rest of the stream shows that the blocks are intact. It must
+	// be empty, and the mark of the tar's end be there.
+	if n, err := io.Copy(io.Discard, in); err != nil {
+		return Info{}, tarError(err)
+	} else if n > in.zeros {
+		return Info{}, badFormat("something follows the end of the tar")
+	}
+	if in.zeros < tarEndBytes {
+		return Info{}, badFormat("the end of the tar is missing")
+	}
+	if err := w.identify(); err != nil {
 		return Info{}, err
 	}
-	return info, w.identify()
+	return info, nil
 }
 
 // tarError gives errors of the tar reader our class, and leaves those of the
@@ -194,20 +203,23 @@ func tarError(err error) error {
 	return badFormat("the tar: %v", err)
 }
 
-func onlyZeros(r io.Reader) error {
-	buf := make([]byte, 32<<10)
-	for {
-		n, err := r.Read(buf)
-		if !zero(buf[:n]) {
-			return badFormat("something follows the end of the tar")
-		}
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
+// tarEndBytes is how many zeros end a tar.
+const tarEndBytes = 1024
+
+// tailReader counts the zeros at the end of what it has read.
+type tailReader struct {
+	r     io.Reader
+	zeros int64
+}
+
+func (t *tailReader) Read(p []byte) (int, error) {
+	n, err := t.r.Read(p)
+	text := bytes.TrimRight(p[:n], "\x00")
+	if len(text) > 0 {
+		t.zeros = 0
 	}
+	t.zeros += int64(n - len(text))
+	return n, err
 }
 
 // walker checks one entry after the other.

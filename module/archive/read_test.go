@@ -1,0 +1,429 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package archive_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/ulikunitz/xz"
+
+	"github.com/kheaders/kheaders/module/archive"
+)
+
+// toyArchive is the archive of the toy kernel.
+func toyArchive(tb testing.TB) []byte {
+	tb.Helper()
+	return write(tb, toyTrees(kernel()), archive.Options{ModTime: stamp, Compress: archive.Go})
+}
+
+// compress makes an .xz file.
+func compress(tb testing.TB, config xz.WriterConfig, data []byte) []byte {
+	tb.Helper()
+	var b bytes.Buffer
+	w, err := config.NewWriter(&b)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if _, err := w.Write(data); err != nil {
+		tb.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		tb.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// pack makes an archive of any entries: those that every archive needs, less
+// those of the same name, and then these.
+func pack(tb testing.TB, entries ...tar.Header) []byte {
+	tb.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	needed := []tar.Header{
+		{Name: "./"},
+		{Name: "./arch/"},
+		{Name: "./arch/x86/"},
+		{Name: "./arch/x86/include/"},
+		{Name: "./include/"},
+		{Name: "./include/generated/"},
+		{Name: "./include/generated/autoconf.h"},
+	}
+	for _, h := range append(needed, entries...) {
+		if h.Typeflag == 0 {
+			h.Typeflag = tar.TypeReg
+			if strings.HasSuffix(h.Name, "/") {
+				h.Typeflag = tar.TypeDir
+			}
+		}
+		if err := w.WriteHeader(&h); err != nil {
+			tb.Fatal(err)
+		}
+		if _, err := w.Write(bytes.Repeat([]byte("x"), int(h.Size))); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		tb.Fatal(err)
+	}
+	return compress(tb, xz.WriterConfig{}, b.Bytes())
+}
+
+func TestRead(t *testing.T) {
+	data := toyArchive(t)
+	got, err := archive.Read(t.Context(), bytes.NewReader(data), archive.Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	digest := sha256.Sum256(data)
+	want := archive.Info{
+		Release: "6.12.1-toy", SrcArch: "x86", Bits: 64,
+		Files: 8, Dirs: 10,
+		HeaderBytes: got.HeaderBytes, TarBytes: got.TarBytes,
+		ModTime: stamp.UTC().Truncate(time.Second),
+		Size:    int64(len(data)), SHA256: hex.EncodeToString(digest[:]),
+		Compression: archive.Compression{Check: "crc64", Streams: 1, Blocks: 1, DictBytes: 8 << 20, LZMA: "lc=3,lp=0,pb=2"},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	text := 0
+	for line := range strings.Lines(toyList) {
+		if line[0] == '0' {
+			var s string
+			if _, err := fmt.Sscanf(line[strings.Index(line, `"`):], "%q", &s); err != nil {
+				t.Fatal(err)
+			}
+			text += len(s)
+		}
+	}
+	if got.HeaderBytes != int64(text) || got.TarBytes%512 != 0 || got.TarBytes < got.HeaderBytes {
+		t.Errorf("%d bytes of headers, want %d, in a tar of %d", got.HeaderBytes, text, got.TarBytes)
+	}
+}
+
+// TestReadOfOthers reads what the xz program made of the toy kernel's tar, in
+// the ways that it has.
+func TestReadOfOthers(t *testing.T) {
+	paths, err := filepath.Glob("testdata/xz/*.tar.xz")
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("no archives in testdata/xz: %v", err)
+	}
+	want := map[string]archive.Compression{
+		"threads.tar.xz": {Check: "crc64", Streams: 1, Blocks: 5, DictBytes: 8 << 20, LZMA: "lc=4,lp=0,pb=0"},
+		"single.tar.xz":  {Check: "crc32", Streams: 1, Blocks: 1, DictBytes: 256 << 10, LZMA: "lc=3,lp=0,pb=2"},
+		"streams.tar.xz": {Check: "sha256", Streams: 2, Blocks: 2, DictBytes: 8 << 20, LZMA: "lc=3,lp=0,pb=2"},
+		"none.tar.xz":    {Check: "none", Streams: 1, Blocks: 1, DictBytes: 8 << 20, LZMA: "lc=3,lp=0,pb=2"},
+	}
+	for _, p := range paths {
+		data, err := os.ReadFile(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := archive.Read(t.Context(), bytes.NewReader(data), archive.Limits{})
+		if err != nil {
+			t.Errorf("%s: %v", p, err)
+			continue
+		}
+		if diff := cmp.Diff(want[filepath.Base(p)], got.Compression); diff != "" {
+			t.Errorf("%s: -want +got:\n%s", p, diff)
+		}
+		if got.Release != "6.12.1-toy" || got.Files != 8 {
+			t.Errorf("%s: got %+v", p, got)
+		}
+	}
+	if len(paths) != len(want) {
+		t.Errorf("%d archives, want %d", len(paths), len(want))
+	}
+}
+
+func TestWalk(t *testing.T) {
+	var b strings.Builder
+	_, err := archive.Walk(t.Context(), bytes.NewReader(toyArchive(t)), archive.Limits{}, func(e archive.Entry, r io.Reader) error {
+		if e.Name == "include/linux/types.h" {
+			return nil // unread
+		}
+		text, err := io.ReadAll(r)
+		fmt.Fprintf(&b, "%s %v %d %q\n", e.Name, e.Dir, e.Size, text)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		". true 0 \"\"\n",
+		"include/linux true 0 \"\"\n",
+		"include/generated/autoconf.h false 23 \"#define CONFIG_64BIT 1\\n\"\n",
+		"include/stale.h false 7 \"object\\n\"\n",
+	} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("%q is missing:\n%s", want, b.String())
+		}
+	}
+	cause := errors.New("enough")
+	_, err = archive.Walk(t.Context(), bytes.NewReader(toyArchive(t)), archive.Limits{}, func(archive.Entry, io.Reader) error { return cause })
+	if !errors.Is(err, cause) {
+		t.Errorf("got error %v, want the visitor's", err)
+	}
+}
+
+// hostile are archives that must be refused whole.
+func hostile(tb testing.TB) map[string][]byte {
+	var many []tar.Header
+	for i := range tight.Entries {
+		many = append(many, tar.Header{Name: fmt.Sprintf("%d/", i)})
+	}
+	good := toyArchive(tb)
+	tarball := write(tb, toyTrees(kernel()), archive.Options{})
+	damaged := func(at int) []byte {
+		b := bytes.Clone(good)
+		b[(at+len(b))%len(b)] ^= 0x10
+		return b
+	}
+	return map[string][]byte{
+		"empty":              nil,
+		"zeros":              make([]byte, 4096),
+		"no xz":              tarball,
+		"gzip":               []byte("\x1f\x8b\x08 and so on, and so on, and so on"),
+		"cut short":          good[:len(good)-1],
+		"cut in half":        good[:len(good)/2],
+		"header only":        good[:12],
+		"footer only":        good[len(good)-12:],
+		"header damaged":     damaged(7),
+		"block damaged":      damaged(13),
+		"data damaged":       damaged(100),
+		"check damaged":      damaged(-12 - 8 - 3),
+		"index damaged":      damaged(-12 - 2),
+		"footer damaged":     damaged(-6),
+		"text behind":        append(bytes.Clone(good), "and more"...),
+		"no tar":             compress(tb, xz.WriterConfig{}, []byte(strings.Repeat("no tar ", 1000))),
+		"tar cut":            compress(tb, xz.WriterConfig{}, tarball[:len(tarball)-2048]),
+		"text behind tar":    compress(tb, xz.WriterConfig{}, append(bytes.Clone(tarball), "and more"...)),
+		"no headers":         compress(tb, xz.WriterConfig{}, make([]byte, 1024)),
+		"two architectures":  pack(tb, tar.Header{Name: "arch/um/"}, tar.Header{Name: "arch/um/include/"}),
+		"up":                 pack(tb, tar.Header{Name: "../evil.h"}),
+		"up inside":          pack(tb, tar.Header{Name: "./include/../../evil.h"}),
+		"up as a directory":  pack(tb, tar.Header{Name: "./../"}),
+		"absolute":           pack(tb, tar.Header{Name: "/evil.h"}),
+		"dots":               pack(tb, tar.Header{Name: "././evil.h"}),
+		"two slashes":        pack(tb, tar.Header{Name: "include//evil.h"}),
+		"backslash":          pack(tb, tar.Header{Name: `include\evil.h`}),
+		"symbolic link":      pack(tb, tar.Header{Name: "include/evil", Typeflag: tar.TypeSymlink, Linkname: "/etc"}),
+		"hard link":          pack(tb, tar.Header{Name: "include/evil", Typeflag: tar.TypeLink, Linkname: "include/generated/autoconf.h"}),
+		"device":             pack(tb, tar.Header{Name: "include/evil", Typeflag: tar.TypeChar}),
+		"fifo":               pack(tb, tar.Header{Name: "include/evil", Typeflag: tar.TypeFifo}),
+		"twice":              pack(tb, tar.Header{Name: "include/a.h"}, tar.Header{Name: "./include/a.h"}),
+		"directory and file": pack(tb, tar.Header{Name: "include/a/"}, tar.Header{Name: "include/a"}),
+		"file as directory":  pack(tb, tar.Header{Name: "include/a"}, tar.Header{Name: "include/a/b.h"}),
+		"directory missing":  pack(tb, tar.Header{Name: "include/missing/b.h"}),
+		"root is a file":     pack(tb, tar.Header{Name: ".", Typeflag: tar.TypeReg}),
+		"many":               pack(tb, many...),
+		"big file":           pack(tb, tar.Header{Name: "include/a.h", Size: 100 << 10}),
+		"big dictionary":     bigDictionary(tb),
+	}
+}
+
+// bigDictionary is an archive whose block asks for a dictionary of 32 MiB.
+func bigDictionary(tb testing.TB) []byte {
+	return compress(tb, xz.WriterConfig{DictCap: 32 << 20}, write(tb, toyTrees(kernel()), archive.Options{}))
+}
+
+// tight are limits just above what the toy kernel needs.
+var tight = archive.Limits{ArchiveBytes: 20 << 10, TarBytes: 64 << 10, DictBytes: 8 << 20, Entries: 18}
+
+func TestReadRefuses(t *testing.T) {
+	if _, err := archive.Read(t.Context(), bytes.NewReader(toyArchive(t)), tight); err != nil {
+		t.Errorf("a good archive: %v", err)
+	}
+	for name, data := range hostile(t) {
+		info, err := archive.Read(t.Context(), bytes.NewReader(data), tight)
+		_, limit := errors.AsType[*archive.LimitError](err)
+		want := name == "many" || strings.HasPrefix(name, "big ")
+		if err == nil || limit != want || errors.Is(err, archive.ErrFormat) == want {
+			t.Errorf("%s: got error %v, want one of %v", name, err, map[bool]string{true: "limits", false: "the format"}[want])
+		}
+		if info != (archive.Info{}) {
+			t.Errorf("%s: got %+v beside the error", name, info)
+		}
+	}
+	long := append(bytes.Clone(toyArchive(t)), make([]byte, 20<<10)...)
+	if _, err := archive.Read(t.Context(), bytes.NewReader(long), tight); !isLimit(err) {
+		t.Errorf("too many bytes: got error %v", err)
+	}
+	if _, err := archive.Read(t.Context(), brokenReader{}, tight); !errors.Is(err, fs.ErrClosed) {
+		t.Errorf("unreadable: got error %v", err)
+	}
+}
+
+type brokenReader struct{}
+
+func (brokenReader) Read([]byte) (int, error) { return 0, fs.ErrClosed }
+
+func isLimit(err error) bool {
+	_, ok := errors.AsType[*archive.LimitError](err)
+	return ok
+}
+
+// TestReadEveryDamage flips a bit of each byte: the checks leave none unseen.
+func TestReadEveryDamage(t *testing.T) {
+	good := toyArchive(t)
+	for i := range good {
+		bad := bytes.Clone(good)
+		bad[i] ^= 1 << (i % 8)
+		if _, err := archive.Read(t.Context(), bytes.NewReader(bad), tight); err == nil {
+			t.Errorf("a bit of byte %d flipped: no error", i)
+		}
+	}
+}
+
+func TestExtract(t *testing.T) {
+	data := toyArchive(t)
+	for _, before := range []string{"missing", "empty"} {
+		parent := t.TempDir()
+		root := openRoot(t, parent)
+		if before == "empty" {
+			if err := os.Mkdir(filepath.Join(parent, "out"), 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}
+		info, err := archive.Extract(t.Context(), bytes.NewReader(data), root, "out", archive.Limits{})
+		if err != nil {
+			t.Fatalf("%s: %v", before, err)
+		}
+		if info.Files != 8 {
+			t.Errorf("%s: got %+v", before, info)
+		}
+		if names := names(t, parent); len(names) != 1 {
+			t.Errorf("%s: left %v", before, names)
+		}
+		// What was extracted packs to the same bytes.
+		trees := archive.Trees{FS: os.DirFS(parent), Source: "out", SrcArch: "x86"}
+		if again := write(t, trees, archive.Options{ModTime: stamp, Compress: archive.Go}); !bytes.Equal(again, data) {
+			t.Errorf("%s: what was extracted is not what was packed", before)
+		}
+	}
+}
+
+func TestExtractRefuses(t *testing.T) {
+	good := toyArchive(t)
+	for _, tt := range []struct{ name, dir, want string }{
+		{"a full directory", "full", "full is not empty: file already exists"},
+		{"a file", "file", "file is not a directory: file already exists"},
+		{"a link to a directory", "link", "link is not a directory: file already exists"},
+		{"a path", "a/b", `"a/b" is not the name of a directory`},
+		{"no name", "", `"" is not the name of a directory`},
+		{"the parent", ".", `"." is not the name of a directory`},
+		{"up", "..", `".." is not the name of a directory`},
+	} {
+		parent := t.TempDir()
+		for _, err := range []error{
+			os.MkdirAll(filepath.Join(parent, "full", "x"), 0o755),
+			os.Mkdir(filepath.Join(parent, "empty"), 0o755),
+			os.WriteFile(filepath.Join(parent, "file"), nil, 0o644),
+			os.Symlink("empty", filepath.Join(parent, "link")),
+		} {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		before := names(t, parent)
+		_, err := archive.Extract(t.Context(), bytes.NewReader(good), openRoot(t, parent), tt.dir, archive.Limits{})
+		if fmt.Sprint(err) != tt.want {
+			t.Errorf("%s: got error %v, want %s", tt.name, err, tt.want)
+		}
+		if diff := cmp.Diff(before, names(t, parent)); diff != "" {
+			t.Errorf("%s: -before +after:\n%s", tt.name, diff)
+		}
+	}
+}
+
+func TestExtractLeavesNothingOfBadArchives(t *testing.T) {
+	for name, data := range hostile(t) {
+		parent := t.TempDir()
+		if _, err := archive.Extract(t.Context(), bytes.NewReader(data), openRoot(t, parent), "out", tight); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+		if left := names(t, parent); len(left) != 0 {
+			t.Errorf("%s: left %v", name, left)
+		}
+	}
+}
+
+func openRoot(t *testing.T, dir string) *os.Root {
+	t.Helper()
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = root.Close() })
+	return root
+}
+
+func names(t *testing.T, dir string) []string {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
+}
+
+// FuzzRead looks for archives that make the reader panic, hang, or accept what
+// it should not.
+func FuzzRead(f *testing.F) {
+	f.Add(toyArchive(f))
+	for _, data := range hostile(f) {
+		f.Add(data)
+	}
+	paths, err := filepath.Glob("testdata/xz/*.tar.xz")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, p := range paths {
+		data, err := os.ReadFile(p)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		seen := map[string]bool{}
+		total := int64(0)
+		info, err := archive.Walk(t.Context(), bytes.NewReader(data), tight, func(e archive.Entry, r io.Reader) error {
+			if !fs.ValidPath(e.Name) || seen[e.Name] && e.Name != "." {
+				t.Errorf("bad name %q", e.Name)
+			}
+			seen[e.Name] = true
+			n, err := io.Copy(io.Discard, r)
+			if total += n; err == nil && n != e.Size || total > tight.TarBytes {
+				t.Errorf("%s: %d bytes, want %d; %d in all", e.Name, n, e.Size, total)
+			}
+			return err
+		})
+		if err != nil {
+			if !errors.Is(err, archive.ErrFormat) && !isLimit(err) {
+				t.Errorf("an error without its class: %v", err)
+			}
+			return
+		}
+		if info.Files+info.Dirs < len(seen) || info.TarBytes > tight.TarBytes || info.SrcArch == "" {
+			t.Errorf("got %+v of %d entries", info, len(seen))
+		}
+	})
+}
