@@ -142,7 +142,7 @@ func openTrees(source, build string, t target.Target) (archive.Trees, error) {
 			return archive.Trees{}, fmt.Errorf("looking at the source tree: %w", err)
 		}
 	}
-	trees := archive.Trees{FS: os.DirFS("/"), Source: src, SrcArch: t.SrcArch}
+	trees := archive.Trees{FS: rootFS{}, Source: src, SrcArch: t.SrcArch}
 	if build == "" {
 		return trees, nil
 	}
@@ -177,8 +177,9 @@ func locate(dir string) (string, error) {
 // commonTree guesses the source tree that belongs to an object tree: kbuild
 // leaves a link to it, Debian names it in the flavour's Makefile.
 func commonTree(build string) (string, error) {
-	if dir, err := filepath.EvalSymlinks(filepath.Join(build, "source")); err == nil {
-		return dir, nil
+	link := filepath.Join(build, "source")
+	if _, err := os.Readlink(link); err == nil {
+		return filepath.EvalSymlinks(link)
 	}
 	text, err := os.ReadFile(filepath.Join(build, "Makefile"))
 	if err != nil {
@@ -235,16 +236,19 @@ func create(output string) (*renameio.PendingFile, error) {
 // explain adds advice to the errors of package archive.
 func explain(err error, opts Options) error {
 	if e, ok := errors.AsType[*archive.NotPreparedError](err); ok {
+		e.Tree = rootFS{}.path(e.Tree)
 		command := "make prepare ARCH=" + opts.Target.SrcArch
 		if opts.Build != "" {
 			command += " O=" + opts.Build
 		}
-		return hint.Usage(fmt.Errorf("%w", e), "configure that kernel, and run: "+command)
+		return hint.Usage(err, "configure that kernel, and run: "+command)
 	}
-	if _, ok := errors.AsType[*archive.LinkError](err); ok {
+	if e, ok := errors.AsType[*archive.LinkError](err); ok {
+		e.Path = rootFS{}.path(e.Path)
 		return hint.Usage(err, "remove the link, or name the tree into which it leads")
 	}
-	if _, ok := errors.AsType[*archive.ChangedError](err); ok {
+	if e, ok := errors.AsType[*archive.ChangedError](err); ok {
+		e.Path = rootFS{}.path(e.Path)
 		return hint.New(err, "wait for what writes to the tree to end, and run again")
 	}
 	return err
