@@ -47,9 +47,7 @@ func (f fetcher) debian(ctx context.Context, spec Spec) (Source, error) {
 		if err != nil {
 			return "", sourceInfo{}, fmt.Errorf("reading %s: %w", filepath.Base(deb), err)
 		}
-		argv := []string{"dpkg-deb", "--extract", deb, scratch}
-		f.command(argv, "")
-		if err := (run.Cmd{Argv: argv, Env: []string{"LC_ALL=C"}}).Run(ctx); err != nil {
+		if err := f.run(ctx, []string{"dpkg-deb", "--extract", deb, scratch}, ""); err != nil {
 			return "", sourceInfo{}, fmt.Errorf("unpacking %s: %w", filepath.Base(deb), firstLine(err))
 		}
 		return filepath.Join(scratch, "usr/src", pkg+".tar.xz"), sourceInfo{Key: "sha256:" + file.SHA256, Origin: filepath.Base(deb)}, nil
@@ -99,8 +97,7 @@ func (f fetcher) aptDownload(ctx context.Context, spec Spec, pkg, dir string) (s
 
 // apt runs an apt command in dir. When it downloads pkg, it returns the file.
 func (f fetcher) apt(ctx context.Context, argv []string, pkg, dir string) (string, error) {
-	f.command(argv, dir)
-	if err := (run.Cmd{Argv: argv, Dir: dir, Env: []string{"LC_ALL=C"}}).Run(ctx); err != nil || pkg == "" {
+	if err := f.run(ctx, argv, dir); err != nil || pkg == "" {
 		return "", err
 	}
 	debs, err := filepath.Glob(filepath.Join(dir, pkg+"_*.deb"))

@@ -230,6 +230,11 @@ func TestBuildLosesSymbols(t *testing.T) {
 
 func TestBuildIgnoresEnvironment(t *testing.T) {
 	f := newFixture(t)
+	// Without LOCALVERSION, the state of a git repository would be in the
+	// release.
+	if err := os.Mkdir(filepath.Join(f.tree, ".git"), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	want := read(t, f.mustBuild(t, "x86_64").Config)
 	for name, value := range map[string]string{
 		"MAKEFLAGS": "n", "ARCH": "arm64", "CROSS_COMPILE": "none-", "LOCALVERSION": "-ambient",
@@ -253,13 +258,16 @@ func TestBuildIgnoresEnvironment(t *testing.T) {
 }
 
 func TestBuildMissingTool(t *testing.T) {
-	for program, arch := range map[string]string{
-		"make": "x86_64", "flex": "x86_64", "bison": "arm64", "bc": "x86_64",
-		lookup(t, "x86_64").Cross() + "gcc": "x86_64", lookup(t, "arm64").Cross() + "ld": "arm64", "gcc": "arm64",
-	} {
-		t.Run(program, func(t *testing.T) {
+	type missing struct{ program, arch string }
+	cases := []missing{{"make", "x86_64"}, {"flex", "x86_64"}, {"bison", "arm64"}, {"bc", "x86_64"}}
+	for _, a := range target.All() {
+		// The host's own compiler builds the tools that the build runs.
+		cases = append(cases, missing{a.Cross() + "gcc", a.Name}, missing{a.Cross() + "ld", a.Name}, missing{"gcc", a.Name})
+	}
+	for _, c := range cases {
+		t.Run(c.arch+" "+c.program, func(t *testing.T) {
 			f := newFixture(t)
-			if err := os.Remove(filepath.Join(f.tools, program)); err != nil {
+			if err := os.Remove(filepath.Join(f.tools, c.program)); err != nil {
 				t.Fatal(err)
 			}
 			basename, err := run.Look("basename")
@@ -270,8 +278,8 @@ func TestBuildMissingTool(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Setenv("PATH", f.tools)
-			_, err = f.build(t, arch)
-			if e, ok := errors.AsType[*run.NotFoundError](err); !ok || e.Program != program {
+			_, err = f.build(t, c.arch)
+			if e, ok := errors.AsType[*run.NotFoundError](err); !ok || e.Program != c.program {
 				t.Errorf("the error is %v", err)
 			}
 			if f.calls() != 0 {
@@ -329,6 +337,19 @@ func TestBuildCancelled(t *testing.T) {
 	t.Setenv("HANG", "")
 	if k := f.mustBuild(t, "x86_64"); k.Cached {
 		t.Error("the cancelled build was taken for a kernel")
+	}
+}
+
+// TestBuildChangesConfig has a build that does what kbuild must not: change the
+// configuration that was checked.
+func TestBuildChangesConfig(t *testing.T) {
+	f := newFixture(t)
+	path := filepath.Join(f.tree, "scripts/generate.sh")
+	if err := os.WriteFile(path, []byte(read(t, path)+"echo CONFIG_LATE=y >> .config\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.build(t, "x86_64"); err == nil || !strings.Contains(err.Error(), "has changed the kernel's configuration") {
+		t.Errorf("the error is %v", err)
 	}
 }
 

@@ -70,8 +70,7 @@ type treeScan struct {
 	mu      sync.Mutex
 	index   treeIndex
 	digests map[string][sha256.Size]byte
-	read    int  // files that had to be read
-	dirty   bool // the index has to be written
+	read    int // files that had to be read
 }
 
 // hashTree returns the identity of the directory tree root: a digest of the
@@ -98,7 +97,7 @@ func scanTree(ctx context.Context, root, indexDir string, window time.Duration) 
 	if err := group.Wait(); err != nil {
 		return "", 0, fmt.Errorf("reading the kernel tree: %w", err)
 	}
-	if s.dirty || len(s.index) != len(s.old) {
+	if s.read > 0 { // what is gone may stay in the index
 		if err := saveIndex(path, s.index); err != nil {
 			return "", 0, fmt.Errorf("writing the index of the kernel tree: %w", err)
 		}
@@ -175,10 +174,8 @@ func (s *treeScan) walk(ctx context.Context, dir string) (err error) {
 		}
 		kind := byte('-')
 		switch {
-		case st.Mode&unix.S_IFMT == unix.S_IFLNK:
-			kind = 'l'
 		case st.Mode&unix.S_IFMT != unix.S_IFREG:
-			kind = '?'
+			kind = 'l' // or something without content, which has no digest
 		case st.Mode&0o111 != 0:
 			kind = 'x'
 		}
@@ -192,7 +189,6 @@ func (s *treeScan) walk(ctx context.Context, dir string) (err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.read += read
-	s.dirty = s.dirty || read > 0 || len(entries) != len(s.old[dir])
 	s.index[dir] = entries
 	if len(entries) > 0 {
 		s.digests[dir] = sha256.Sum256(sum)

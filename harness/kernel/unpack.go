@@ -67,8 +67,9 @@ func (f fetcher) unpack(ctx context.Context, tarball, dir string) error {
 	// Modification times are of no use here; now is as good, and make is
 	// content with any that lie in the past.
 	args = append(args, "--extract", "--file", tarball, "--directory", into, "--no-same-owner", "--no-same-permissions")
-	f.command(args, "")
-	if err := (run.Cmd{Argv: args, Env: []string{"LC_ALL=C"}}).Run(ctx); err != nil {
+	if err := f.run(ctx, args, ""); ctx.Err() != nil {
+		return context.Cause(ctx)
+	} else if err != nil {
 		return hint.New(fmt.Errorf("unpacking %s: %w", tarball, firstLine(err)), "the file may be cut short or damaged: compare its size and digest with the original's")
 	}
 
@@ -108,9 +109,10 @@ func checkTarEnd(path string) (err error) {
 	return hint.New(errors.New("the archive is cut short: it has no end mark"), "compare its size and digest with the original's")
 }
 
-// command reports a command that is about to run.
-func (f fetcher) command(argv []string, dir string) {
+// run reports a command and runs it, in dir unless that is empty.
+func (f fetcher) run(ctx context.Context, argv []string, dir string) error {
 	f.progress("running: " + (&run.Error{Argv: argv, Dir: dir}).Command())
+	return run.Cmd{Argv: argv, Dir: dir, Env: plainMessages}.Run(ctx)
 }
 
 // firstLine adds the first line of a failed program's output to its error:
