@@ -349,7 +349,7 @@ func (r *containerReader) Read(p []byte) (int, error) {
 			}
 		}
 		n, err := r.block.Read(p)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			r.block, err = nil, nil
 			if n == 0 {
 				continue

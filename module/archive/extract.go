@@ -71,10 +71,9 @@ func vacant(parent *os.Root, name string) error {
 		return fmt.Errorf("looking at %s: %w", name, err)
 	}
 	_, err = dir.ReadDir(1)
-	switch {
-	case err == io.EOF:
+	if errors.Is(err, io.EOF) {
 		err = nil
-	case err == nil:
+	} else if err == nil {
 		err = fmt.Errorf("%s is not empty: %w", name, fs.ErrExist)
 	}
 	return errors.Join(err, dir.Close())

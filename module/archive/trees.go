@@ -150,29 +150,29 @@ type selection struct {
 
 // top walks one of the directories that hold headers; it may be a link itself.
 func (s *selection) top(root, sub string) error {
-	real, info, err := s.resolve(path.Join(root, sub))
+	at, info, err := s.resolve(path.Join(root, sub))
 	if err != nil {
 		return fmt.Errorf("finding %s: %w", path.Join(root, sub), err)
 	}
 	if !info.IsDir() {
 		return fmt.Errorf("%s is not a directory", path.Join(root, sub))
 	}
-	if !s.inside(real) {
-		return &LinkError{Path: path.Join(root, sub), Target: real, Err: ErrOutside}
+	if !s.inside(at) {
+		return &LinkError{Path: path.Join(root, sub), Target: at, Err: ErrOutside}
 	}
-	return s.walk(real, sub, nil)
+	return s.walk(at, sub, nil)
 }
 
-// walk selects the headers below the directory real, which is name in the
+// walk selects the headers below the directory at, which is name in the
 // archive. above lists the directories in which we are.
-func (s *selection) walk(real, name string, above []string) error {
-	entries, err := fs.ReadDir(s.trees.FS, real)
+func (s *selection) walk(at, name string, above []string) error {
+	entries, err := fs.ReadDir(s.trees.FS, at)
 	if err != nil {
 		return fmt.Errorf("listing headers: %w", err)
 	}
-	above = append(above, real)
+	above = append(above, at)
 	for _, entry := range entries {
-		p, n := path.Join(real, entry.Name()), path.Join(name, entry.Name())
+		p, n := path.Join(at, entry.Name()), path.Join(name, entry.Name())
 		header := strings.HasSuffix(n, ".h")
 		mode := entry.Type()
 		if mode&fs.ModeSymlink != 0 {
@@ -221,8 +221,8 @@ const maxLinks = 40
 // resolve follows all links in name, and returns what it is in the end. The
 // result is free of links.
 func (s *selection) resolve(name string) (string, fs.FileInfo, error) {
-	real := "."
-	info, err := fs.Lstat(s.trees.FS, real)
+	at := "."
+	info, err := fs.Lstat(s.trees.FS, at)
 	if err != nil {
 		return "", nil, err
 	}
@@ -234,18 +234,18 @@ func (s *selection) resolve(name string) (string, fs.FileInfo, error) {
 		case "", ".":
 			continue
 		case "..":
-			real = path.Dir(real)
+			at = path.Dir(at)
 			continue
 		}
 		if !info.IsDir() {
-			return "", nil, &fs.PathError{Op: "open", Path: real, Err: errors.New("not a directory")}
+			return "", nil, &fs.PathError{Op: "open", Path: at, Err: errors.New("not a directory")}
 		}
-		next := path.Join(real, part)
+		next := path.Join(at, part)
 		if info, err = fs.Lstat(s.trees.FS, next); err != nil {
 			return "", nil, err
 		}
 		if info.Mode()&fs.ModeSymlink == 0 {
-			real = next
+			at = next
 			continue
 		}
 		if links++; links > maxLinks {
@@ -256,14 +256,14 @@ func (s *selection) resolve(name string) (string, fs.FileInfo, error) {
 			return "", nil, err
 		}
 		if path.IsAbs(target) {
-			real = "."
+			at = "."
 		}
 		rest = append(strings.Split(target, "/"), rest...)
 		// What we stand in is a directory, the link is not.
-		if info, err = fs.Lstat(s.trees.FS, real); err != nil {
+		if info, err = fs.Lstat(s.trees.FS, at); err != nil {
 			return "", nil, err
 		}
 	}
-	info, err = fs.Lstat(s.trees.FS, real)
-	return real, info, err
+	info, err = fs.Lstat(s.trees.FS, at)
+	return at, info, err
 }

@@ -197,7 +197,7 @@ func readFile(fsys fs.FS, name string, buf []byte) (_ []byte, err error) {
 	for {
 		n, err := f.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {

@@ -39,7 +39,7 @@ func list(tb testing.TB, data []byte) string {
 	var b strings.Builder
 	for r := tar.NewReader(bytes.NewReader(data)); ; {
 		h, err := r.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return b.String()
 		}
 		if err != nil {
