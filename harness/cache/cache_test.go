@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-package cache_test
+package cache
 
 import (
 	"context"
@@ -15,8 +15,6 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"github.com/kheaders/kheaders/harness/cache"
 )
 
 // hangIn, in the environment, makes this test binary a run that builds an
@@ -25,7 +23,7 @@ const hangIn = "CACHE_TEST_HANG_IN"
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(hangIn); dir != "" {
-		_, err := cache.Store{Dir: dir}.Get(context.Background(), "kind", "key", func(_ context.Context, dir string) ([]string, error) {
+		_, err := Store{Dir: dir}.Get(context.Background(), "kind", "key", func(_ context.Context, dir string) ([]string, error) {
 			if err := os.WriteFile(filepath.Join(dir, "out"), []byte("half"), 0o644); err != nil {
 				return nil, err
 			}
@@ -73,19 +71,19 @@ func missing(t *testing.T, path string) {
 }
 
 func TestKeyOf(t *testing.T) {
-	if cache.KeyOf("ab", "c") == cache.KeyOf("a", "bc") {
+	if KeyOf("ab", "c") == KeyOf("a", "bc") {
 		t.Error("where a part ends makes no difference")
 	}
-	if cache.KeyOf("a") == cache.KeyOf("a", "") {
+	if KeyOf("a") == KeyOf("a", "") {
 		t.Error("an empty part makes no difference")
 	}
-	if a, b := cache.KeyOf("a", "b"), cache.KeyOf("a", "b"); a != b {
+	if a, b := KeyOf("a", "b"), KeyOf("a", "b"); a != b {
 		t.Errorf("the same parts give %s and %s", a, b)
 	}
 }
 
 func TestGet(t *testing.T) {
-	store := cache.Store{Dir: filepath.Join(t.TempDir(), "store")}
+	store := Store{Dir: filepath.Join(t.TempDir(), "store")}
 	var calls atomic.Int32
 	for i, wantHit := range []bool{false, true, true} {
 		e, err := store.Get(t.Context(), "kind", "key", writer("text", &calls))
@@ -108,7 +106,7 @@ func TestGet(t *testing.T) {
 func TestGetDirIsFinal(t *testing.T) {
 	t.Chdir(t.TempDir())
 	var seen string
-	e, err := cache.Store{Dir: "store"}.Get(t.Context(), "kind", "key", func(_ context.Context, dir string) ([]string, error) {
+	e, err := Store{Dir: "store"}.Get(t.Context(), "kind", "key", func(_ context.Context, dir string) ([]string, error) {
 		seen = dir
 		return nil, nil
 	})
@@ -134,7 +132,7 @@ func TestGetRebuildsDamaged(t *testing.T) {
 	}
 	for name, damage := range damages {
 		t.Run(name, func(t *testing.T) {
-			store := cache.Store{Dir: t.TempDir()}
+			store := Store{Dir: t.TempDir()}
 			var calls atomic.Int32
 			e, err := store.Get(t.Context(), "kind", "key", writer("text", &calls))
 			if err != nil {
@@ -161,7 +159,7 @@ func TestGetRebuildsDamaged(t *testing.T) {
 }
 
 func TestGetFailure(t *testing.T) {
-	store := cache.Store{Dir: t.TempDir()}
+	store := Store{Dir: t.TempDir()}
 	boom := errors.New("boom")
 	var dir string
 	_, err := store.Get(t.Context(), "kind", "key", func(_ context.Context, d string) ([]string, error) {
@@ -183,10 +181,10 @@ func TestGetFailure(t *testing.T) {
 }
 
 func TestKeep(t *testing.T) {
-	store := cache.Store{Dir: t.TempDir()}
+	store := Store{Dir: t.TempDir()}
 	boom := errors.New("boom")
 	fail := func(_ context.Context, dir string) ([]string, error) {
-		err := cache.Keep(errors.Join(boom, os.WriteFile(filepath.Join(dir, "log"), nil, 0o644)))
+		err := Keep(errors.Join(boom, os.WriteFile(filepath.Join(dir, "log"), nil, 0o644)))
 		return nil, fmt.Errorf("outer: %w", err)
 	}
 	kept := filepath.Join(store.Dir, "kind", "key")
@@ -218,7 +216,7 @@ func TestKeep(t *testing.T) {
 
 func TestGetConcurrent(t *testing.T) {
 	var waits atomic.Int32
-	store := cache.Store{Dir: t.TempDir(), OnWait: func(string, cache.Key) { waits.Add(1) }}
+	store := Store{Dir: t.TempDir(), OnWait: func(string, Key) { waits.Add(1) }}
 	var calls atomic.Int32
 	const callers = 8
 	var wg sync.WaitGroup
@@ -250,7 +248,7 @@ func TestGetConcurrent(t *testing.T) {
 // TestGetLeavesOthersAlone holds that what looks unfinished may be somebody's
 // work.
 func TestGetLeavesOthersAlone(t *testing.T) {
-	store := cache.Store{Dir: t.TempDir()}
+	store := Store{Dir: t.TempDir()}
 	var calls atomic.Int32
 	_, err := store.Get(t.Context(), "kind", "outer", func(ctx context.Context, dir string) ([]string, error) {
 		names, err := writer("outer", &calls)(ctx, dir)
@@ -270,7 +268,7 @@ func TestGetLeavesOthersAlone(t *testing.T) {
 func TestGetCancelledWhileWaiting(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	enough := errors.New("enough")
-	store := cache.Store{Dir: t.TempDir(), OnWait: func(string, cache.Key) { cancel(enough) }}
+	store := Store{Dir: t.TempDir(), OnWait: func(string, Key) { cancel(enough) }}
 	var calls atomic.Int32
 	_, err := store.Get(t.Context(), "kind", "key", func(_ context.Context, dir string) ([]string, error) {
 		if _, err := store.Get(ctx, "kind", "key", writer("text", &calls)); !errors.Is(err, enough) {
@@ -305,7 +303,7 @@ func TestGetAfterKill(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
 	var calls atomic.Int32
-	store := cache.Store{Dir: dir}
+	store := Store{Dir: dir}
 	if _, err := store.Get(ctx, "kind", "key", writer("whole", &calls)); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("the error is %v", err)
 	}
@@ -334,7 +332,7 @@ func TestGetUnwritable(t *testing.T) {
 		t.Fatal(err)
 	}
 	var calls atomic.Int32
-	if _, err := (cache.Store{Dir: file}).Get(t.Context(), "kind", "key", writer("text", &calls)); err == nil || calls.Load() != 0 {
+	if _, err := (Store{Dir: file}).Get(t.Context(), "kind", "key", writer("text", &calls)); err == nil || calls.Load() != 0 {
 		t.Errorf("%v after %d builds", err, calls.Load())
 	}
 }

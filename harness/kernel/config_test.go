@@ -62,8 +62,12 @@ CONFIG_OLD=m
 CONFIG_D=0x10
 `)
 	want := []request{
-		{symbol: "A", value: "y"}, {symbol: "B", value: "n"}, {symbol: "C", value: `"a = b"`},
-		{symbol: "NEW", value: "m", group: 1}, {symbol: "OLD", value: "m", group: 1}, {symbol: "D", value: "0x10"},
+		{symbol: "A", value: "y"},
+		{symbol: "B", value: "n"},
+		{symbol: "C", value: `"a = b"`},
+		{symbol: "NEW", value: "m", group: 1},
+		{symbol: "OLD", value: "m", group: 1},
+		{symbol: "D", value: "0x10"},
 	}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(request{})); diff != "" {
 		t.Error(diff)
@@ -72,12 +76,12 @@ CONFIG_D=0x10
 
 func TestParseFragmentErrors(t *testing.T) {
 	for text, want := range map[string]string{
-		"CONFIG_A=y\nCONFIG_A=m\n":                     "line 2 sets A a second time",
-		"#CONFIG_A is not set\n":                       "line 1 is neither",
-		"# CONFIG_A is  not set\n":                     "line 1 is neither",
-		"CONFIG_A\n":                                   "line 1 is neither",
-		"A=y\n":                                        "line 1 is neither",
-		"# any-of: CONFIG_A\n":                         "line 1 is neither",
+		"CONFIG_A=y\nCONFIG_A=m\n": "line 2 sets A a second time",
+		"#CONFIG_A is not set\n":   "line 1 is neither",
+		"# CONFIG_A is  not set\n": "line 1 is neither",
+		"CONFIG_A\n":               "line 1 is neither",
+		"A=y\n":                    "line 1 is neither",
+		"# any-of: CONFIG_A\n":     "line 1 is neither",
 		"# any-of: CONFIG_A CONFIG_B\nCONFIG_A=y\n":    "any-of names B, which nothing sets",
 		"CONFIG_A=y\n# any-of: CONFIG_A CONFIG_Z\nZ\n": "line 3 is neither",
 	} {
