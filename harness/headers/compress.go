@@ -63,11 +63,11 @@ func (c compressor) version() (string, error) {
 // one leaves sizes out of the block headers. Two blocks, about half of the tar
 // each, keep two cores busy; more would cost bytes. Nearly all of it is text
 // in which the position of a byte says nothing and the byte before says much:
-// pb=0 and lc=4.
+// pb=0 and lc=4. nice=48 gives up half a percent of size for a tenth of the time.
 var xzArgs = []string{
 	"xz", "--compress", "--stdout", "--quiet", "--format=xz", "--check=crc64",
 	"--threads=2", "--block-size=17MiB", "--no-adjust",
-	"--lzma2=preset=6,lc=4,pb=0",
+	"--lzma2=preset=6,lc=4,pb=0,nice=48",
 }
 
 // xzEnv keeps options out that would change the bytes.
