@@ -191,12 +191,12 @@ func TestFaults(t *testing.T) {
 	}{
 		{"nothing", guest.Tests, nil, limits{}, verdict.Pass, ""},
 		{"one byte of the archive changed", guest.Tests, flipByte, limits{}, verdict.TestFailed, "sha256"},
-		{"no tests", "empty", nil, limits{}, verdict.MissingResults, "no test"},
-		{"a test that never reports", "unreported", nil, limits{}, verdict.MissingResults, "TestUnreported"},
-		{"the guest powers off", "poweroff", nil, limits{}, verdict.MissingResults, "TestPowerOff"},
-		{"a test that hangs", "hang", nil, limits{deadline: 2 * time.Second}, verdict.Timeout, "TestHang"},
+		{"no tests", fault("empty"), nil, limits{}, verdict.MissingResults, "no test"},
+		{"a test that never reports", fault("unreported"), nil, limits{}, verdict.MissingResults, "TestUnreported"},
+		{"the guest powers off", fault("poweroff"), nil, limits{}, verdict.MissingResults, "TestPowerOff"},
+		{"a test that hangs", fault("hang"), nil, limits{deadline: 2 * time.Second}, verdict.Timeout, "TestHang"},
 		{"a kernel that never prints", guest.Tests, silentKernel, limits{silence: time.Second}, verdict.BootHang, ""},
-		{"no QEMU", guest.Tests, nil, limits{}, verdict.InfraError, "not installed"},
+		{"no QEMU", guest.Tests, removeQEMU, limits{}, verdict.InfraError, "qemu-system-"},
 		{"nothing, again", guest.Tests, nil, limits{}, verdict.Pass, ""},
 	} {
 		for _, arch := range target.All() {
@@ -208,9 +208,6 @@ func TestFaults(t *testing.T) {
 				user, err := os.UserCacheDir()
 				if err != nil {
 					t.Fatal(err)
-				}
-				if test.tests != guest.Tests {
-					test.tests = guest.Module + "/tests/faults/" + test.tests
 				}
 				dir := t.TempDir()
 				boot, release, err := harness.Prepare(t.Context(), harness.Config{
@@ -226,9 +223,6 @@ func TestFaults(t *testing.T) {
 				defer release()
 				if test.breaks != nil {
 					test.breaks(t, boot, arch)
-				}
-				if test.want == verdict.InfraError {
-					t.Setenv("PATH", t.TempDir())
 				}
 				cell := boot.Run(t.Context())
 				if cell.Verdict != test.want || !strings.Contains(cell.Reason, test.reason) {
@@ -258,6 +252,23 @@ func flipByte(t *testing.T, b *harness.Boot, _ target.Target) {
 	if err := os.WriteFile(b.Module, data, 0o644); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// fault is the package of a guest test binary that is broken.
+func fault(name string) string { return guest.Module + "/tests/faults/" + name }
+
+// removeQEMU leaves a PATH with everything but QEMU that a boot needs.
+func removeQEMU(t *testing.T, _ *harness.Boot, _ target.Target) {
+	t.Helper()
+	setpriv, err := exec.LookPath("setpriv")
+	if err != nil {
+		t.Fatal(err)
+	}
+	bin := t.TempDir()
+	if err := os.Symlink(setpriv, filepath.Join(bin, "setpriv")); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", bin)
 }
 
 // silentKernel boots the probe image without the instruction that prints.
@@ -292,7 +303,7 @@ func silentKernel(t *testing.T, b *harness.Boot, arch target.Target) {
 func begin(t *testing.T, dir string) (*exec.Cmd, *bytes.Buffer) {
 	t.Helper()
 	var output bytes.Buffer
-	cmd := command(dir, "--arch", "arm64", "--tests", guest.Module+"/tests/faults/hang", "--silence", "1m", "--deadline", "1m")
+	cmd := command(dir, "--arch", "arm64", "--tests", fault("hang"), "--silence", "1m", "--deadline", "1m")
 	cmd.Stdout, cmd.Stderr = &output, &output
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

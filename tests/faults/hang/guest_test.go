@@ -3,6 +3,9 @@
 // Package hang is a guest test binary that never ends and says nothing.
 package hang
 
-import "testing"
+import (
+	"testing"
+	"time"
+)
 
-func TestHang(*testing.T) { select {} }
+func TestHang(*testing.T) { time.Sleep(24 * time.Hour) }
