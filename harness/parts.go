@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/kheaders/kheaders/harness/guest"
+	"github.com/kheaders/kheaders/harness/headers"
 	"github.com/kheaders/kheaders/harness/hint"
 	"github.com/kheaders/kheaders/harness/kmod"
 	"github.com/kheaders/kheaders/harness/target"
@@ -22,27 +23,6 @@ import (
 
 // This file holds the stages that can be run alone and are no more than one
 // call in the pipeline.
-
-// ReadArchive reads a whole archive and tells what is in it.
-func ReadArchive(ctx context.Context, path string) (archive.Info, error) {
-	return walkArchive(ctx, path, func(archive.Entry, io.Reader) error { return nil })
-}
-
-func walkArchive(ctx context.Context, path string, visit func(archive.Entry, io.Reader) error) (_ archive.Info, err error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return archive.Info{}, hint.Usage(err, "name a kheaders.tar.xz")
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	info, err := archive.Walk(ctx, f, archive.Limits{}, visit)
-	if err != nil {
-		err = fmt.Errorf("reading %s: %w", path, err)
-		if errors.Is(err, archive.ErrFormat) {
-			err = hint.Usage(err, "kheaders archive makes one from a kernel tree")
-		}
-	}
-	return info, err
-}
 
 // mustHave are headers without which an archive is of no use to anyone: its
 // consumers look for them.
@@ -55,15 +35,20 @@ func mustHave() []string {
 
 // checkArchive decodes a new archive once, on the host. A guest that reads the
 // same digest then has the same headers, and need not decode all of them.
-func checkArchive(ctx context.Context, path, release string) error {
+func checkArchive(ctx context.Context, path, release string) (err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("checking the new archive: %w", err)
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
 	missing := mustHave()
-	info, err := walkArchive(ctx, path, func(e archive.Entry, _ io.Reader) error {
+	info, err := archive.Walk(ctx, f, archive.Limits{}, func(e archive.Entry, _ io.Reader) error {
 		missing = slices.DeleteFunc(missing, func(name string) bool { return name == e.Name })
 		return nil
 	})
 	switch {
 	case err != nil:
-		return err
+		return fmt.Errorf("checking the new archive: %w", err)
 	case len(missing) > 0:
 		return fmt.Errorf("the new archive has no %s", strings.Join(missing, ", "))
 	case info.Release != release:
@@ -72,38 +57,10 @@ func checkArchive(ctx context.Context, path, release string) error {
 	return nil
 }
 
-// ExtractArchive unpacks an archive into a new or empty directory.
-func ExtractArchive(ctx context.Context, path, dir string) (_ archive.Info, err error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return archive.Info{}, hint.Usage(err, "name a kheaders.tar.xz")
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	dir, err = filepath.Abs(dir)
-	if err != nil {
-		return archive.Info{}, err
-	}
-	parent, err := os.OpenRoot(filepath.Dir(dir))
-	if err != nil {
-		return archive.Info{}, hint.Usage(fmt.Errorf("unpacking into %s: %w", dir, err), "make the directory above it first")
-	}
-	defer func() { err = errors.Join(err, parent.Close()) }()
-	info, err := archive.Extract(ctx, f, parent, filepath.Base(dir), archive.Limits{})
-	switch {
-	case errors.Is(err, archive.ErrFormat):
-		err = hint.Usage(fmt.Errorf("reading %s: %w", path, err), "kheaders archive makes one from a kernel tree")
-	case errors.Is(err, os.ErrExist):
-		err = hint.Usage(fmt.Errorf("unpacking into %s: %w", dir, err), "name a directory that does not exist yet, or is empty")
-	case err != nil:
-		err = fmt.Errorf("unpacking %s: %w", path, err)
-	}
-	return info, err
-}
-
 // WriteModule writes a directory from which make builds kheaders.ko around an
 // archive. The directory must be new or empty; it appears whole or not at all.
 func WriteModule(ctx context.Context, archivePath, dir string) (err error) {
-	info, err := ReadArchive(ctx, archivePath)
+	info, err := headers.Inspect(ctx, archivePath)
 	if err != nil {
 		return err
 	}

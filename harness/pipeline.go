@@ -254,6 +254,7 @@ type Boot struct {
 	archive  archiveFile
 	programs guestPrograms
 	accel    qemu.Choice
+	ticksKHz int
 }
 
 // ready makes everything that goes into a boot. The guest's programs and the
@@ -267,6 +268,7 @@ func (w *work) ready(ctx context.Context, source kernel.Source) (*Boot, error) {
 	})
 	group.Go(func() (err error) {
 		b.accel, err = w.chooseAccel(groupCtx)
+		b.ticksKHz = qemu.HostTicks()
 		return err
 	})
 	group.Go(func() (err error) {

@@ -13,7 +13,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -32,7 +31,6 @@ import (
 	"github.com/kheaders/kheaders/harness/verdict"
 	"github.com/kheaders/kheaders/initramfs"
 	"github.com/kheaders/kheaders/initramfs/wire"
-	"github.com/kheaders/kheaders/module/archive"
 	"github.com/kheaders/kheaders/module/source"
 )
 
@@ -135,20 +133,20 @@ type archiveFile struct {
 // packHeaders packs the kernel's headers, or takes them from the cache.
 func (w *work) packHeaders(ctx context.Context, built kernel.Kernel) (archiveFile, error) {
 	defer w.stage("headers", time.Now())
-	mtime, err := headers.Timestamp(os.Getenv)
+	options := headers.Options{
+		Source: built.SourceDir, Build: built.Dir, Target: w.cell.Target, Compressor: w.Compressor,
+	}
+	key, err := headers.Key(options)
 	if err != nil {
 		return archiveFile{}, fmt.Errorf("packing the headers: %w", err)
 	}
-	key := cache.KeyOf(built.Key, strconv.Itoa(archive.Version), w.Compressor, mtime.String())
-	entry, err := w.store.Get(ctx, "headers", key, func(ctx context.Context, dir string) ([]string, error) {
+	entry, err := w.store.Get(ctx, "headers", cache.KeyOf(built.Key, key), func(ctx context.Context, dir string) ([]string, error) {
 		w.say("headers", "packing")
-		path := filepath.Join(dir, source.ArchiveName)
-		if _, err := headers.Pack(ctx, headers.Options{
-			Source: built.SourceDir, Build: built.Dir, Target: w.cell.Target, Compressor: w.Compressor, Output: path,
-		}); err != nil {
+		options.Output = filepath.Join(dir, source.ArchiveName)
+		if _, err := headers.Pack(ctx, options); err != nil {
 			return nil, err
 		}
-		return []string{source.ArchiveName}, checkArchive(ctx, path, built.Release)
+		return []string{source.ArchiveName}, checkArchive(ctx, options.Output, built.Release)
 	})
 	if err != nil {
 		return archiveFile{}, fmt.Errorf("packing the headers: %w", err)
@@ -305,7 +303,10 @@ func writeInitramfs(path string, programs guestPrograms, module string, plan wir
 
 // machine describes the virtual machine.
 func (b *Boot) machine(image string) qemu.Machine {
-	return qemu.Machine{Target: b.work.cell.Target, Accel: b.accel.Accel, Kernel: b.Kernel, Initramfs: image, MemoryMiB: memoryMiB}
+	return qemu.Machine{
+		Target: b.work.cell.Target, Accel: b.accel.Accel, Kernel: b.Kernel, Initramfs: image,
+		MemoryMiB: memoryMiB, TicksKHz: b.ticksKHz,
+	}
 }
 
 // boot runs the machine and gathers the evidence. Everything that the guest

@@ -37,19 +37,25 @@ type Machine struct {
 	Initramfs string
 	// MemoryMiB is the guest's memory.
 	MemoryMiB int
+	// TicksKHz is the rate of the guest's tick counter under TCG, see
+	// [HostTicks]. Zero: let the guest find out.
+	TicksKHz int
 	// KernelArgs are added to the kernel's command line.
 	KernelArgs []string
 	// Args are added to QEMU's command line.
 	Args []string
 }
 
-// consoleArgs returns the kernel arguments that every boot has. A panic must
+// kernelArgs returns the kernel arguments that every boot has. A panic must
 // end the machine at once (-1); the verdict is not taken from how it ends.
 func (m Machine) kernelArgs() string {
 	args := []string{"console=" + m.Target.Console, "panic=-1"}
 	args = append(args, m.Target.KernelArgs...)
 	if m.Accel == TCG {
 		args = append(args, m.Target.TCGKernelArgs...)
+		if m.Target.TCGTicksArg != "" && m.TicksKHz != 0 {
+			args = append(args, m.Target.TCGTicksArg+"="+strconv.Itoa(m.TicksKHz))
+		}
 	}
 	return strings.Join(append(args, m.KernelArgs...), " ")
 }

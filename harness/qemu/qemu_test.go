@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -190,11 +191,25 @@ func TestRunReportsWriterErrors(t *testing.T) {
 	}
 }
 
+// The counter must run at a steady rate, or the guest's time would not.
+func TestHostTicks(t *testing.T) {
+	if runtime.GOARCH != "amd64" && runtime.GOARCH != "arm64" {
+		if got := HostTicks(); got != 0 {
+			t.Errorf("HostTicks = %d on an unknown host, want 0", got)
+		}
+		return
+	}
+	a, b := HostTicks(), HostTicks()
+	if a < 1000 || a > 10_000_000 || max(a, b)-min(a, b) > max(a, b)/50 {
+		t.Errorf("HostTicks = %d, then %d kHz; want twice about the same, between 1 MHz and 10 GHz", a, b)
+	}
+}
+
 func TestCommand(t *testing.T) {
 	for _, arch := range target.All() {
 		t.Run(arch.Name, func(t *testing.T) {
 			argv, err := Machine{
-				Target: arch, Accel: TCG, Kernel: "/a b/image", Initramfs: "/a b/cpio", MemoryMiB: 256, KernelArgs: []string{"x=y"},
+				Target: arch, Accel: TCG, Kernel: "/a b/image", Initramfs: "/a b/cpio", MemoryMiB: 256, TicksKHz: 2100000, KernelArgs: []string{"x=y"},
 			}.Command("console.log", "events.jsonl")
 			if err != nil {
 				t.Fatal(err)

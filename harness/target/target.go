@@ -51,6 +51,9 @@ type Target struct {
 	KernelArgs []string
 	// TCGKernelArgs are added under TCG only.
 	TCGKernelArgs []string
+	// TCGTicksArg is the kernel argument that takes the rate of the guest's
+	// tick counter in kHz, for a kernel that cannot measure it under TCG.
+	TCGTicksArg string
 	// Slowdown multiplies deadlines under TCG. It is 1 for a target whose
 	// emulation is as fast as KVM, which none is.
 	Slowdown float64
@@ -89,10 +92,11 @@ var table = []Target{
 		// which -no-reboot turns into QEMU's exit.
 		KernelArgs: []string{"reboot=t"},
 		// Without ACPI the kernel finds no timer to measure the TSC by, and
-		// falls back to jiffies. TCG's TSC counts nanoseconds. The checks of
-		// one timer against another fail on a busy host, where the guest
-		// stands still now and then; they are for broken hardware.
-		TCGKernelArgs: []string{"tsc_early_khz=1000000", "tsc=reliable", "no_timer_check", "nolapic_timer"},
+		// would fall back to jiffies.
+		TCGTicksArg: "tsc_early_khz",
+		// The checks of one timer against another fail on a busy host, where
+		// the guest stands still now and then; they are for broken hardware.
+		TCGKernelArgs: []string{"tsc=reliable", "no_timer_check", "nolapic_timer"},
 		Slowdown:      10,
 		BootBudget:    2500 * time.Millisecond,
 		ProbeImage:    probeX86(),

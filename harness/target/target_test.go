@@ -123,7 +123,7 @@ func TestProbeX86(t *testing.T) {
 		t.Fatalf("the entry is %#x", n.Entry)
 	}
 	code := a.ProbeImage[n.Entry-load.Paddr:]
-	if !bytes.Contains(code, []byte{0xb0, 'K', 0xee}) || !bytes.HasSuffix(code, []byte{0xeb, 0xfe}) {
+	if !bytes.HasPrefix(code, []byte{0x66, 0xba, 0xf8, 0x03, 0xb0, 'K', 0xee}) || !bytes.HasSuffix(code, []byte{0xeb, 0xfe}) {
 		t.Errorf("the code is % x", code)
 	}
 }

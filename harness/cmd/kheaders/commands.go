@@ -392,7 +392,7 @@ func runInfo(ctx context.Context, c *call) error {
 	if err := checkInput(args[0]); err != nil {
 		return err
 	}
-	info, err := harness.ReadArchive(ctx, args[0])
+	info, err := headers.Inspect(ctx, args[0])
 	if err != nil {
 		return err
 	}
@@ -401,7 +401,7 @@ func runInfo(ctx context.Context, c *call) error {
 	}
 	for _, line := range [][2]any{
 		{"release", info.Release},
-		{"architecture", fmt.Sprintf("%s, %d bit", info.SrcArch, info.Bits)},
+		{"architecture", fmt.Sprintf("%s, %d bit", info.Arch, info.Bits)},
 		{"headers", fmt.Sprintf("%d in %d directories", info.Files, info.Dirs)},
 		{"content", fmt.Sprintf("%d bytes, %d as tar", info.HeaderBytes, info.TarBytes)},
 		{"archive", fmt.Sprintf("%d bytes", info.Size)},
@@ -422,7 +422,7 @@ func runExtract(ctx context.Context, c *call) error {
 	if err := checkInput(args[0]); err != nil {
 		return err
 	}
-	info, err := harness.ExtractArchive(ctx, args[0], args[1])
+	info, err := headers.Extract(ctx, args[0], args[1])
 	if err != nil {
 		return harness.Advise(err, target.All()[0])
 	}

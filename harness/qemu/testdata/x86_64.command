@@ -34,6 +34,6 @@ virtserialport,chardev=events,name=org.kheaders.events
 -kernel
 /a b/image
 -append
-console=ttyS0 panic=-1 reboot=t tsc_early_khz=1000000 tsc=reliable no_timer_check nolapic_timer x=y
+console=ttyS0 panic=-1 reboot=t tsc=reliable no_timer_check nolapic_timer tsc_early_khz=2100000 x=y
 -initrd
 /a b/cpio

@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+//go:build amd64 || arm64
+
+package qemu
+
+// ticks reads the counter that QEMU takes for the host's ticks.
+func ticks() uint64
