@@ -361,8 +361,11 @@ func (b *Boot) Floor(ctx context.Context, image string) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if exit.Killed != nil || exit.Code != 0 {
-		return 0, fmt.Errorf("the machine did not end well: exit code %d, killed: %v", exit.Code, exit.Killed)
+	if exit.Killed != nil {
+		return 0, fmt.Errorf("the machine did not end by itself: %w", exit.Killed)
+	}
+	if exit.Code != 0 {
+		return 0, fmt.Errorf("QEMU ended with code %d", exit.Code)
 	}
 	return exit.Seconds, nil
 }

@@ -28,8 +28,8 @@ const (
 	ModulePath = "kheaders/kheaders.ko"
 )
 
+// The commands behind /init and /bin/defaultsh.
 const (
-	// Init and Shell are the commands behind /init and /bin/defaultsh.
 	Init  = "init"
 	Shell = "gosh"
 )

@@ -47,7 +47,9 @@ func main() {
 	}
 	time.AfterFunc(seconds(plan.DeadlineSeconds)+margin, func() {
 		complain(errors.New("the deadline is long past: resetting the machine"))
-		reset()
+		if err := reset(); err != nil {
+			complain(err)
+		}
 	})
 	switch {
 	case portErr != nil:

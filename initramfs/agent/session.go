@@ -80,7 +80,7 @@ func (s *session) run(plan wire.Plan) error {
 	if err != nil {
 		return s.fail(fmt.Errorf("making a pipe: %w", err))
 	}
-	defer r.Close()
+	defer func() { _ = r.Close() }()
 	args := append([]string{plan.TestBinary, "-test.v=test2json", "-test.paniconexit0"}, plan.TestArgs...)
 	proc, err := os.StartProcess(plan.TestBinary, args, &os.ProcAttr{
 		Dir:   "/",
@@ -88,7 +88,7 @@ func (s *session) run(plan wire.Plan) error {
 		Files: []*os.File{nil, w, w},
 		Sys:   &syscall.SysProcAttr{Setpgid: true},
 	})
-	w.Close()
+	_ = w.Close() // ours; the test binary has its own
 	if err != nil {
 		return s.fail(fmt.Errorf("starting the tests: %w", err))
 	}

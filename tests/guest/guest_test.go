@@ -737,7 +737,7 @@ func TestKernelLog(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer all.Close()
+	defer func() { _ = all.Close() }()
 	notices := map[string]int{}
 	for _, r := range logSince(t, all) {
 		if r.Trouble() {

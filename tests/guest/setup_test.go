@@ -84,7 +84,7 @@ func load(t *testing.T) error {
 	if err != nil {
 		t.Fatalf("opening the module: %v", err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	return unix.FinitModule(int(f.Fd()), "", 0)
 }
 
