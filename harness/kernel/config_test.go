@@ -76,12 +76,12 @@ CONFIG_D=0x10
 
 func TestParseFragmentErrors(t *testing.T) {
 	for text, want := range map[string]string{
-		"CONFIG_A=y\nCONFIG_A=m\n":                     "line 2 sets A a second time",
-		"#CONFIG_A is not set\n":                       "line 1 is neither",
-		"# CONFIG_A is  not set\n":                     "line 1 is neither",
-		"CONFIG_A\n":                                   "line 1 is neither",
-		"A=y\n":                                        "line 1 is neither",
-		"# any-of: CONFIG_A\n":                         "line 1 is neither",
+		"CONFIG_A=y\nCONFIG_A=m\n": "line 2 sets A a second time",
+		"#CONFIG_A is not set\n":   "line 1 is neither",
+		"# CONFIG_A is  not set\n": "line 1 is neither",
+		"CONFIG_A\n":               "line 1 is neither",
+		"A=y\n":                    "line 1 is neither",
+		"# any-of: CONFIG_A\n":     "line 1 is neither",
 		"# any-of: CONFIG_A CONFIG_B\nCONFIG_A=y\n":    "any-of names B, which nothing sets",
 		"CONFIG_A=y\n# any-of: CONFIG_A CONFIG_Z\nZ\n": "line 3 is neither",
 	} {
