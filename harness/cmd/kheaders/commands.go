@@ -151,20 +151,27 @@ func (c *call) matrixFlags(defaultArchs ...string) func() (harness.Config, error
 	}
 }
 
-// checkOutput refuses a file whose directory is not there, before any work is
-// done for it.
+// checkOutput refuses a file that cannot be made, before any work is done for
+// it.
 func checkOutput(path string) error {
-	advice := "make its directory first, or choose another --output FILE"
-	dir := filepath.Dir(path)
-	info, err := os.Stat(dir)
-	switch {
-	case err != nil:
-		return hint.Usage(fmt.Errorf("writing %s: %w", path, err), advice)
-	case !info.IsDir():
-		return hint.Usage(fmt.Errorf("writing %s: %s is not a directory", path, dir), advice)
+	if err := checkParent(path); err != nil {
+		return err
 	}
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
 		return hint.Usage(fmt.Errorf("writing %s: it is a directory", path), "name a file in it")
+	}
+	return nil
+}
+
+// checkParent refuses a path whose directory is not there.
+func checkParent(path string) error {
+	dir := filepath.Dir(filepath.Clean(path))
+	info, err := os.Stat(dir)
+	if err == nil && !info.IsDir() {
+		err = fmt.Errorf("%s is not a directory", dir)
+	}
+	if err != nil {
+		return hint.Usage(fmt.Errorf("writing %s: %w", path, err), "make the directory above it first, or choose another place")
 	}
 	return nil
 }
@@ -420,6 +427,9 @@ func runExtract(ctx context.Context, c *call) error {
 		return err
 	}
 	if err := checkInput(args[0]); err != nil {
+		return err
+	}
+	if err := checkParent(args[1]); err != nil {
 		return err
 	}
 	info, err := headers.Extract(ctx, args[0], args[1])
