@@ -79,6 +79,8 @@ func setup(env *testscript.Env, tree string) error {
 		return err
 	}
 	env.Setenv("PATH", filepath.Dir(bin)+string(filepath.ListSeparator)+tools)
+	// Under the race detector every process would end with a second's sleep.
+	env.Setenv("GORACE", "atexit_sleep_ms=0")
 	env.Setenv("XDG_CACHE_HOME", filepath.Join(env.WorkDir, "cache"))
 	return nil
 }
