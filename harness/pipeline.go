@@ -161,7 +161,7 @@ func Run(ctx context.Context, c Config) (report.Run, error) {
 	group.Wait()
 	result.Finish()
 	if err := report.Write(c.Results, result); err != nil {
-		return result, fmt.Errorf("writing the reports: %w", err)
+		return result, Advise(fmt.Errorf("writing the reports: %w", err), target.Target{})
 	}
 	return result, nil
 }

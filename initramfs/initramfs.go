@@ -70,17 +70,14 @@ func Write(w io.Writer, base string, files []File) (err error) {
 	defer func() { err = errors.Join(err, f.Close()) }()
 	n, err := io.Copy(w, f)
 	if err != nil {
-		return fmt.Errorf("copying the base initramfs: %w", err)
+		return fmt.Errorf("copying %s: %w", base, err)
 	}
 	// An archive begins at a multiple of four bytes; zeros may lie between
 	// (Documentation/driver-api/early-userspace/buffer-format.rst).
 	if _, err := w.Write(make([]byte, (4-n%4)%4)); err != nil {
-		return fmt.Errorf("writing the initramfs: %w", err)
+		return err
 	}
-	if err := writeFiles(w, files); err != nil {
-		return fmt.Errorf("writing the initramfs: %w", err)
-	}
-	return nil
+	return writeFiles(w, files)
 }
 
 func writeFiles(w io.Writer, files []File) error {

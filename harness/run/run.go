@@ -126,8 +126,9 @@ func (c Cmd) Run(ctx context.Context) (err error) {
 	cmd.Stdin = c.Stdin
 	cmd.Stderr = sink
 	cmd.Stdout = sink
+	output := &keeper{w: c.Stdout}
 	if c.Stdout != nil {
-		cmd.Stdout = c.Stdout
+		cmd.Stdout = output
 	}
 	death := c.OnParentDeath
 	if death == 0 {
@@ -153,8 +154,12 @@ func (c Cmd) Run(ctx context.Context) (err error) {
 	cmd.WaitDelay = grace + time.Second
 
 	if err := cmd.Run(); err != nil {
-		if ctx.Err() != nil {
+		switch {
+		case ctx.Err() != nil:
 			err = context.Cause(ctx)
+		case output.err != nil:
+			// It died of us: a broken pipe would hide that the disk is full.
+			err = fmt.Errorf("taking its output: %w", output.err)
 		}
 		return &Error{Argv: c.Argv, Dir: c.Dir, Log: c.Log, Tail: tail.lines(), Err: err}
 	}
@@ -181,6 +186,20 @@ func Quote(argv []string) string {
 		quoted[i] = arg
 	}
 	return strings.Join(quoted, " ")
+}
+
+// keeper keeps the error of a writer.
+type keeper struct {
+	w   io.Writer
+	err error
+}
+
+func (k *keeper) Write(p []byte) (int, error) {
+	n, err := k.w.Write(p)
+	if err != nil {
+		k.err = err
+	}
+	return n, err
 }
 
 // tailBuffer keeps the end of what is written to it, in bounded memory.
