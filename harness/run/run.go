@@ -157,6 +157,7 @@ func (c Cmd) Run(ctx context.Context) (err error) {
 		switch {
 		case ctx.Err() != nil:
 			err = context.Cause(ctx)
+			endGroup(cmd)
 		case output.err != nil:
 			// It died of us: a broken pipe would hide that the disk is full.
 			err = fmt.Errorf("taking its output: %w", output.err)
@@ -164,6 +165,21 @@ func (c Cmd) Run(ctx context.Context) (err error) {
 		return &Error{Argv: c.Argv, Dir: c.Dir, Log: c.Log, Tail: tail.lines(), Err: err}
 	}
 	return nil
+}
+
+// endGroup kills what a cancelled program left behind in its group, if it does
+// not end by itself.
+func endGroup(cmd *exec.Cmd) {
+	if cmd.Process == nil {
+		return
+	}
+	pgid := cmd.Process.Pid
+	for end := time.Now().Add(grace); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		if errors.Is(syscall.Kill(-pgid, 0), syscall.ESRCH) {
+			return
+		}
+	}
+	_ = syscall.Kill(-pgid, syscall.SIGKILL)
 }
 
 // Output runs the program and returns its standard output.

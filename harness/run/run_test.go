@@ -266,6 +266,9 @@ func TestCancel(t *testing.T) {
 			// The shell ends; its child stays, and holds our pipe.
 			"(trap '' TERM; exec sleep 600) & echo $!; sleep 0.2; trap 'exit 0' TERM; echo $$; wait", 0, 5 * grace,
 		},
+		"grandchild ignores SIGTERM, without our pipe": {
+			"(trap '' TERM; exec sleep 600) >/dev/null 2>&1 & echo $!; sleep 0.2; trap 'exit 0' TERM; echo $$; wait", 0, 5 * grace,
+		},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
