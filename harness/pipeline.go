@@ -228,6 +228,11 @@ func (w *work) fail(ctx context.Context, err error) {
 	}
 	w.out.SetResult(verdict.Failed(v, err))
 	w.out.Hint = hint.Of(err)
+	if build, ok := errors.AsType[*kernel.BuildError](err); ok {
+		w.out.Lines = build.Lines
+	} else if program, ok := errors.AsType[*run.Error](err); ok {
+		w.out.Lines = program.Tail[max(0, len(program.Tail)-10):]
+	}
 }
 
 // stages is the pipeline.
@@ -412,6 +417,13 @@ func (c Config) prepare() (*bench, error) {
 	if c.Progress == nil {
 		c.Progress = func(string) {}
 	}
+	named := map[string]bool{}
+	for _, cell := range c.Cells() {
+		if named[cell.Name()] {
+			return nil, hint.Usage(fmt.Errorf("%s is to be tested twice", cell.Name()), "give each --kernel, --arch, --profile and --mode once")
+		}
+		named[cell.Name()] = true
+	}
 	if c.Silence < 0 || c.Deadline < 0 || c.Jobs < 0 {
 		return nil, hint.Usage(errors.New("times and jobs cannot be negative"), "leave --silence, --deadline and --jobs out for their defaults")
 	}
@@ -483,7 +495,7 @@ func Advise(err error, t target.Target) error {
 	switch {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return hint.New(err, "free some space, or put the cache elsewhere with --cache DIR or XDG_CACHE_HOME")
-	case errors.Is(err, os.ErrPermission):
+	case errors.Is(err, os.ErrPermission), errors.Is(err, syscall.EROFS), errors.Is(err, syscall.ENOTDIR):
 		return hint.New(err, "choose a directory that you may write to with --results DIR or --cache DIR")
 	}
 	return err

@@ -112,7 +112,7 @@ func (w *work) buildKernel(ctx context.Context, tree kernel.Source) (kernel.Kern
 		Progress: func(line string) { w.say("kernel", "%s", line) },
 	})
 	if err != nil {
-		return kernel.Kernel{}, fmt.Errorf("building the kernel: %w", err)
+		return kernel.Kernel{}, err
 	}
 	how := "built"
 	if built.Cached {
@@ -183,6 +183,9 @@ func (w *work) buildModule(ctx context.Context, built kernel.Kernel, packed arch
 		_, err := kmod.Build(ctx, kmod.BuildOptions{
 			KernelBuild: built.Dir, Target: w.cell.Target, Dir: dir, Log: w.path(moduleLog), Jobs: w.Jobs,
 		})
+		if _, failed := errors.AsType[*run.Error](err); failed {
+			err = kernel.ExplainMake(err, w.path(moduleLog))
+		}
 		return []string{ko}, err
 	})
 	if _, missing := errors.AsType[*run.NotFoundError](err); err != nil && !missing {
@@ -289,7 +292,6 @@ func writeInitramfs(path string, programs guestPrograms, module string, plan wir
 	}
 	err = writeFile(path, func(out io.Writer) error {
 		return initramfs.Write(out, programs.Base, []initramfs.File{
-			{Path: initramfs.AgentPath, Mode: 0o755, Source: programs.Agent},
 			{Path: initramfs.TestPath, Mode: 0o755, Source: programs.Tests},
 			{Path: initramfs.ModulePath, Mode: 0o644, Source: module},
 			{Path: strings.TrimPrefix(wire.PlanPath, "/"), Mode: 0o644, Data: text},

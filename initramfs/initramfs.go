@@ -20,19 +20,24 @@ import (
 // Where things lie in the guest. Not /lib/modules: u-root's init would load
 // every module that it finds there.
 const (
-	// AgentPath is the command that u-root's init starts first.
-	AgentPath = "bin/uinit"
 	// TestPath is the compiled test binary.
 	TestPath = "kheaders/guest.test"
 	// ModulePath is the module.
 	ModulePath = "kheaders/kheaders.ko"
 )
 
-// The commands behind /init and /bin/defaultsh.
+// The commands behind /init, /bin/uinit, which init starts first, and
+// /bin/defaultsh, which it starts then. They are one program, the busybox:
+// under emulation a second program costs more to start than the same one again.
 const (
 	Init  = "init"
+	Agent = "agent"
 	Shell = "gosh"
 )
+
+// BuildTags are those for the busybox: a shell that edits lines, without the
+// terminal library that takes longer to start than all else.
+const BuildTags = "goshsmall"
 
 // Commands returns the packages of the busybox: init, a shell, and what a
 // person needs to look around.
@@ -45,7 +50,9 @@ func Commands() []string {
 	} {
 		packages = append(packages, "github.com/u-root/u-root/cmds/core/"+name)
 	}
-	return append(packages, "github.com/kheaders/kheaders/initramfs/xzcat")
+	return append(packages,
+		"github.com/kheaders/kheaders/initramfs/agent",
+		"github.com/kheaders/kheaders/initramfs/xzcat")
 }
 
 // File is a file of the second archive.
@@ -111,7 +118,7 @@ func writeFiles(w io.Writer, files []File) error {
 // parents returns the directories above a path, outermost first.
 func parents(name string) []string {
 	var dirs []string
-	for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
+	for dir := path.Dir(name); dir != "." && dir != "/"; dir = path.Dir(dir) {
 		dirs = append(dirs, dir)
 	}
 	slices.Reverse(dirs)

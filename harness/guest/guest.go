@@ -11,7 +11,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -75,11 +77,11 @@ func (b Builder) Base(ctx context.Context, t target.Target) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("reading the versions of u-root: %w", err)
 	}
-	xzcat, err := os.ReadFile(filepath.Join(b.Repo, "initramfs", "xzcat", "main.go"))
+	ours, err := sources(filepath.Join(b.Repo, "initramfs"))
 	if err != nil {
-		return "", fmt.Errorf("reading our xzcat: %w", err)
+		return "", fmt.Errorf("reading the guest's sources: %w", err)
 	}
-	parts := slices.Concat([]string{baseVersion, t.GOARCH, runtime.Version(), string(sum), string(xzcat)}, initramfs.Commands())
+	parts := slices.Concat([]string{baseVersion, t.GOARCH, runtime.Version(), string(sum), initramfs.BuildTags}, ours, initramfs.Commands())
 	entry, err := b.Store.Get(ctx, "initramfs", cache.KeyOf(parts...), func(ctx context.Context, dir string) ([]string, error) {
 		tmp := filepath.Join(dir, "tmp")
 		if err := os.Mkdir(tmp, 0o755); err != nil {
@@ -93,7 +95,8 @@ func (b Builder) Base(ctx context.Context, t target.Target) (string, error) {
 			{
 				Argv: slices.Concat([]string{
 					mkuimage, "-o", filepath.Join(dir, baseName), "-tmp-dir", tmp,
-					"-initcmd", initramfs.Init, "-defaultsh", initramfs.Shell, "-skip-ldd",
+					"-initcmd", initramfs.Init, "-uinitcmd", initramfs.Agent, "-defaultsh", initramfs.Shell,
+					"-go-build-tags", initramfs.BuildTags, "-skip-ldd",
 				}, initramfs.Commands()),
 				Env: env(t),
 			},
@@ -113,27 +116,47 @@ func (b Builder) Base(ctx context.Context, t target.Target) (string, error) {
 
 const baseName = "base.cpio"
 
-// Programs are the compiled programs of one guest.
+// sources returns the paths and contents of the Go files below dir, tests left
+// out, in a fixed order.
+func sources(dir string) ([]string, error) {
+	var parts []string
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || filepath.Ext(path) != ".go" || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(dir, path)
+		parts = append(parts, name, string(text))
+		return err
+	})
+	return parts, err
+}
+
+// Programs is the test program of one guest.
 type Programs struct {
-	// Agent and Tests are their paths.
-	Agent, Tests string
+	// Tests is its path.
+	Tests string
 	// Declared is the names of the tests in Tests, sorted.
 	Declared []string
 }
 
-// Programs compiles the agent and the tests of package tests into dir. What
-// lies there from an earlier run is reused as far as the Go tools find it
-// current.
+// Programs compiles the guest tests of package tests into dir. The package is
+// named by its import path, or relative to our sources as ./tests/….
 func (b Builder) Programs(ctx context.Context, t target.Target, tests, dir string) (Programs, error) {
-	p := Programs{Agent: filepath.Join(dir, "agent"), Tests: filepath.Join(dir, "guest.test")}
-	for _, argv := range [][]string{
-		{"go", "build", "-trimpath", "-ldflags=-s -w", "-o", p.Agent, Module + "/initramfs/agent"},
+	if rest, ok := strings.CutPrefix(tests, "./"); ok {
+		tests = path.Join(Module, rest)
+	}
+	p := Programs{Tests: filepath.Join(dir, "guest.test")}
+	err := run.Cmd{
 		// The symbols stay: the declared tests are read from them.
-		{"go", "test", "-c", "-trimpath", "-ldflags=-w", "-o", p.Tests, tests},
-	} {
-		if err := (run.Cmd{Argv: argv, Dir: b.Repo, Env: env(t), Log: b.Log}).Run(ctx); err != nil {
-			return Programs{}, fmt.Errorf("compiling %s: %w", argv[len(argv)-1], err)
-		}
+		Argv: []string{"go", "test", "-c", "-trimpath", "-ldflags=-w", "-o", p.Tests, tests},
+		Dir:  b.Repo, Env: env(t), Log: b.Log,
+	}.Run(ctx)
+	if err != nil {
+		return Programs{}, fmt.Errorf("compiling %s: %w", tests, err)
 	}
 	f, err := os.Open(p.Tests)
 	if errors.Is(err, os.ErrNotExist) {
@@ -158,6 +181,9 @@ func Declared(r io.ReaderAt, pkg string) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the test binary's symbols: %w", err)
 	}
+	// The linker escapes dots in the last element of a path.
+	parent, last := path.Split(pkg)
+	pkg = parent + strings.ReplaceAll(last, ".", "%2e")
 	var names []string
 	for _, symbol := range symbols {
 		if elf.ST_TYPE(symbol.Info) != elf.STT_FUNC {

@@ -30,9 +30,9 @@ type BuildError struct {
 // Error gives the cause in one line.
 func (e *BuildError) Error() string {
 	if e.Cause == "" {
-		return fmt.Sprintf("building the kernel: %v", e.Err)
+		return e.Err.Error()
 	}
-	return "building the kernel: " + e.Cause
+	return e.Cause
 }
 
 // Unwrap returns the failure of make.
@@ -81,6 +81,10 @@ func buildError(failure error, log string, offset int64) error {
 	}
 	return hint.New(e, advice)
 }
+
+// ExplainMake explains the failure of another make by the log that it wrote:
+// the result is a [*BuildError] with a hint.
+func ExplainMake(failure error, log string) error { return buildError(failure, log, 0) }
 
 // findCause returns the line of the log that explains a failure best, and the
 // ones after it.

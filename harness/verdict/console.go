@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+
+	"github.com/kheaders/kheaders/initramfs/wire"
 )
 
 // The bounds of what is kept of a console, whatever is printed.
@@ -29,12 +31,6 @@ const (
 	// maxRecent is how many of the last lines are kept.
 	maxRecent = 8
 )
-
-// ConsoleMarker tells the scanner exactly where on the console a test began,
-// when that test writes it to /dev/kmsg with a space and its name behind it, or
-// with no name, that it ended. Without it the scanner goes by
-// [Scanner.SetTest], and events and console reach the host on different ways.
-const ConsoleMarker = "kheaders-test:"
 
 // Finding is trouble that the kernel reported on the console.
 type Finding struct {
@@ -184,7 +180,7 @@ func (s *Scanner) line(raw string) {
 	if strings.TrimSpace(text) == "" {
 		return
 	}
-	if name, ok := strings.CutPrefix(text, ConsoleMarker); ok {
+	if name, ok := strings.CutPrefix(text, wire.ConsoleMarker); ok {
 		if name = strings.TrimSpace(name); name == "" || named(name) {
 			s.test, s.marked = name, true
 			return

@@ -108,6 +108,9 @@ func (s *session) run(plan wire.Plan) error {
 	return s.done()
 }
 
+// gather is how long an event may wait for others to be sent with.
+const gather = 25 * time.Millisecond
+
 // relay turns what the tests print into events, until the pipe ends.
 func (s *session) relay(r io.Reader) error {
 	parser := gotest.New(s.send)
@@ -118,6 +121,9 @@ func (s *session) relay(r io.Reader) error {
 		if err == nil {
 			parser.Flush()
 			s.flush()
+			// Under emulation each switch between the tests and us costs
+			// milliseconds. What they print meanwhile waits in the pipe.
+			time.Sleep(gather)
 			continue
 		}
 		parser.Close()

@@ -17,6 +17,12 @@ const Port = "org.kheaders.events"
 // malformed and goes on with the next one.
 const MaxLine = 32 << 10
 
+// ConsoleMarker, followed by a space and a test's name and written to /dev/kmsg
+// by that test, tells the host exactly where on the console the test began;
+// without a name, that it ended. Events reach the host on another way, and
+// later.
+const ConsoleMarker = "kheaders-test:"
+
 // PlanPath is where the plan lies in the guest.
 const PlanPath = "/kheaders/plan.json"
 
