@@ -64,6 +64,9 @@ func WriteModule(ctx context.Context, archivePath, dir string) (err error) {
 	if err != nil {
 		return err
 	}
+	if name := filepath.Base(filepath.Clean(dir)); name == "." || name == ".." || name == "/" {
+		return hint.Usage(fmt.Errorf("%s cannot be replaced by a new directory", dir), "name a directory that does not exist yet")
+	}
 	if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
 		return hint.Usage(fmt.Errorf("%s is not empty", dir), "name a directory that does not exist yet")
 	}

@@ -112,7 +112,7 @@ func (w *work) buildKernel(ctx context.Context, tree kernel.Source) (kernel.Kern
 		Progress: func(line string) { w.say("kernel", "%s", line) },
 	})
 	if err != nil {
-		return kernel.Kernel{}, err
+		return kernel.Kernel{}, fmt.Errorf("building the kernel: %w", err)
 	}
 	how := "built"
 	if built.Cached {

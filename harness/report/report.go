@@ -98,6 +98,8 @@ type Cell struct {
 	// hello_uptime_seconds.
 	verdict.Result
 
+	// Lines are the lines that matter of a program that failed.
+	Lines []string `json:"lines,omitempty"`
 	// Hint is what the user can do about the verdict.
 	Hint string `json:"hint,omitempty"`
 	// Stages are the stages in the order in which they ended. Some run side

@@ -98,8 +98,11 @@ func (r Run) Explain(w io.Writer) error {
 }
 
 // evidence are the lines that matter most: the kernel's first report, or else
-// the end of what the first failed test printed.
+// the end of what the first failed test printed, or what a program said.
 func (c *Cell) evidence() []string {
+	if len(c.Lines) > 0 {
+		return c.Lines
+	}
 	for _, f := range c.Findings {
 		if f.Allowed == "" {
 			return f.Lines[:min(len(f.Lines), maxLines)]
