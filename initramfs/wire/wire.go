@@ -17,10 +17,10 @@ const Port = "org.kheaders.events"
 // malformed and goes on with the next one.
 const MaxLine = 32 << 10
 
-// ConsoleMarker, followed by a space and a test's name and written to /dev/kmsg
-// by that test, tells the host exactly where on the console the test began;
-// without a name, that it ended. Events reach the host on another way, and
-// later.
+// ConsoleMarker begins a line that a test writes to /dev/kmsg. Followed by a
+// space and the test's name it tells the host exactly where on the console the
+// test began; without a name, that it ended. Events reach the host on another
+// way, and later.
 const ConsoleMarker = "kheaders-test:"
 
 // PlanPath is where the plan lies in the guest.
