@@ -59,6 +59,8 @@ type Config struct {
 	Compressor string
 	// Accel is the accelerator: "auto", the default, "kvm" or "tcg".
 	Accel string
+	// KernelArgs are added to the kernel's command line.
+	KernelArgs []string
 	// Jobs is how many compilers may run at once, one per processor by
 	// default.
 	Jobs int

@@ -307,7 +307,7 @@ func writeInitramfs(path string, programs guestPrograms, module string, plan wir
 func (b *Boot) machine(image string) qemu.Machine {
 	return qemu.Machine{
 		Target: b.work.cell.Target, Accel: b.accel.Accel, Kernel: b.Kernel, Initramfs: image,
-		MemoryMiB: memoryMiB, TicksKHz: b.ticksKHz,
+		MemoryMiB: memoryMiB, TicksKHz: b.ticksKHz, KernelArgs: b.work.KernelArgs,
 	}
 }
 

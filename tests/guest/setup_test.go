@@ -55,17 +55,12 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// begin marks on the console where a test begins and ends, so that trouble in
-// the kernel's log can be told to be its own.
+// begin marks on the console where a test begins, so that trouble in the
+// kernel's log can be told to be its own. The level is that of a warning: less
+// is not shown on the console.
 func begin(t *testing.T) {
 	t.Helper()
-	mark(t, wire.ConsoleMarker+" "+t.Name())
-	t.Cleanup(func() { mark(t, wire.ConsoleMarker) })
-}
-
-func mark(t *testing.T, text string) {
-	t.Helper()
-	if err := os.WriteFile("/dev/kmsg", []byte("<6>"+text+"\n"), 0); err != nil {
+	if err := os.WriteFile("/dev/kmsg", []byte("<4>"+wire.ConsoleMarker+" "+t.Name()+"\n"), 0); err != nil {
 		t.Errorf("marking the console: %v", err)
 	}
 }

@@ -93,6 +93,7 @@ func (c *call) matrixFlags(defaultArchs ...string) func() (harness.Config, error
 	accel := c.flags.String("accel", "auto", "run QEMU with this `ACCEL`erator: auto, kvm, tcg")
 	thorough := c.flags.Bool("thorough", false, "have the guest decode the whole archive, not its start")
 	jobs := c.flags.Int("jobs", 0, "run `N` compilers at once (default one per processor)")
+	kernelArgs := c.flags.String("append", "", "add `ARGS` to the kernel's command line: loglevel=8 shows the whole boot")
 	tests := c.flags.String("tests", guest.Tests, "run the guest tests of this Go `PACKAGE`")
 	compressor := c.compressorFlag()
 	silence := c.flags.Duration("silence", 0, "give a guest up after this `TIME` without output under KVM; ten times that under TCG (default 6s)")
@@ -101,7 +102,7 @@ func (c *call) matrixFlags(defaultArchs ...string) func() (harness.Config, error
 		config := harness.Config{
 			Cache: *dir, Results: *results, Profiles: *profiles, Modes: *modes,
 			Accel: *accel, Thorough: *thorough, Jobs: *jobs, Tests: *tests, Compressor: *compressor,
-			Silence: *silence, Deadline: *deadline,
+			Silence: *silence, Deadline: *deadline, KernelArgs: strings.Fields(*kernelArgs),
 			Progress: func(line string) { fmt.Fprintln(c.stdout, line) },
 			Command:  c.repeat(),
 		}
