@@ -82,6 +82,7 @@ func TestParseFragmentErrors(t *testing.T) {
 		"CONFIG_A\n":               "line 1 is neither",
 		"A=y\n":                    "line 1 is neither",
 		"# any-of: CONFIG_A\n":     "line 1 is neither",
+
 		"# any-of: CONFIG_A CONFIG_B\nCONFIG_A=y\n":    "any-of names B, which nothing sets",
 		"CONFIG_A=y\n# any-of: CONFIG_A CONFIG_Z\nZ\n": "line 3 is neither",
 	} {
