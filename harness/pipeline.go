@@ -382,7 +382,7 @@ func (b *Boot) Floor(ctx context.Context, image string) (float64, error) {
 // on port 1234.
 func (b *Boot) Shell(gdb bool) ([]string, error) {
 	plan := b.plan()
-	plan.TestBinary = "" // the agent then leaves the machine to the shell
+	plan.TestBinary = "" // the agent then runs the shell
 	image, err := b.initramfs(plan)
 	if err != nil {
 		return nil, err

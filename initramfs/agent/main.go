@@ -5,8 +5,8 @@
 // u-root's init starts it as /bin/uinit. It reads the plan at wire.PlanPath,
 // runs the test binary that the plan names, sends what the tests print as
 // events over the virtio-serial port wire.Port, and resets the machine, which
-// ends QEMU under -no-reboot. Without a test binary in the plan it returns at
-// once, and init goes on to the shell.
+// ends QEMU under -no-reboot. Without a test binary in the plan it runs the
+// shell instead.
 package main
 
 import (
@@ -36,6 +36,8 @@ const (
 func main() {
 	plan, err := readPlan(wire.PlanPath)
 	if err == nil && plan.TestBinary == "" {
+		complain(shell())
+		complain(reset())
 		return
 	}
 	port, portErr := openPort(wire.Port, portWait)
@@ -43,6 +45,8 @@ func main() {
 		// Nobody planned anything, and nobody listens: an image that a
 		// person booted by hand.
 		complain(err)
+		complain(shell())
+		complain(reset())
 		return
 	}
 	time.AfterFunc(seconds(plan.DeadlineSeconds)+margin, func() {
@@ -62,6 +66,21 @@ func main() {
 		complain(newSession(port, uptime).run(plan))
 	}
 	complain(reset())
+}
+
+// shell runs the shell on the console until it ends. Init would start one after
+// us as well, but on a terminal that our end has hung up.
+func shell() error {
+	const path = "/bin/defaultsh"
+	proc, err := os.StartProcess(path, []string{path}, &os.ProcAttr{
+		Env:   os.Environ(),
+		Files: []*os.File{os.Stdin, os.Stdout, os.Stderr},
+	})
+	if err != nil {
+		return fmt.Errorf("starting the shell: %w", err)
+	}
+	_, err = proc.Wait()
+	return err
 }
 
 // complain prints an error to the console; nil is ignored.

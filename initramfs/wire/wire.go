@@ -30,7 +30,7 @@ const PlanPath = "/kheaders/plan.json"
 type Plan struct {
 	Version int `json:"version"`
 	// TestBinary is the path in the guest of the compiled test binary.
-	// Empty: run no tests and leave the machine to its shell.
+	// Empty: run no tests, but the shell on the console.
 	TestBinary string `json:"test_binary,omitempty"`
 	// TestArgs are appended to the test binary's arguments.
 	TestArgs []string `json:"test_args,omitempty"`
