@@ -328,6 +328,68 @@ func begin(t *testing.T, dir string) (*exec.Cmd, *bytes.Buffer) {
 	}
 }
 
+// TestShell types commands at the guest's shell, as a person would.
+func TestShell(t *testing.T) {
+	for _, arch := range target.Names() {
+		t.Run(arch, func(t *testing.T) {
+			dir := t.TempDir()
+			cmd := exec.Command(kheaders, "shell", "--arch", arch, "--results", dir)
+			in, err := cmd.StdinPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			out, err := cmd.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			stop := time.AfterFunc(2*time.Minute, func() { _ = cmd.Process.Kill() })
+			defer stop.Stop()
+			var seen []byte
+			// await reads up to a text and returns what came before it.
+			await := func(text string) string {
+				t.Helper()
+				buf := make([]byte, 4096)
+				for {
+					if before, after, ok := bytes.Cut(seen, []byte(text)); ok {
+						seen = after
+						return string(before)
+					}
+					n, err := out.Read(buf)
+					seen = append(seen, buf[:n]...)
+					if err != nil {
+						t.Fatalf("no %q: %v; there was:\n%s", text, err, seen)
+					}
+				}
+			}
+			await("$ ")
+			for _, step := range []struct{ command, want string }{
+				{"insmod /kheaders/kheaders.ko", ""},
+				{"ls -l /proc/kheaders.tar.xz", "-r--r--r-- root"},
+				{"xzcat /proc/kheaders.tar.xz | tar -t -f - | grep kconfig.h", "include/linux/kconfig.h"},
+				{"rmmod kheaders", ""},
+			} {
+				if _, err := fmt.Fprintf(in, "%s\r", step.command); err != nil {
+					t.Fatal(err)
+				}
+				if got := await("$ "); !strings.Contains(got, step.want) {
+					t.Errorf("%s: %q, want %q in it", step.command, got, step.want)
+				}
+			}
+			if _, err := fmt.Fprint(in, "exit\r"); err != nil {
+				t.Fatal(err)
+			}
+			await("Restarting system")
+			if err := cmd.Wait(); err != nil {
+				t.Errorf("the shell ended with %v", err)
+			}
+			nothingLeft(t, dir)
+		})
+	}
+}
+
 func TestInterrupt(t *testing.T) {
 	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
 		t.Run(signal.String(), func(t *testing.T) {
