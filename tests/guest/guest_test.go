@@ -591,6 +591,38 @@ func TestTaint(t *testing.T) {
 	}
 }
 
+// TestReload: the module comes and goes any number of times, always the same,
+// and gives its memory back.
+func TestReload(t *testing.T) {
+	begin(t)
+	cycles := 1 // beside those of the other tests
+	if expect.Thorough {
+		cycles = 50
+	}
+	isModule(t)
+	size := int64(len(content(t)))
+	before := stat(t)
+	used := vmallocUsed(t)
+	for i := range cycles {
+		// The mode belongs to the file that goes with the module.
+		if err := unix.Chmod(path, 0); err != nil {
+			t.Errorf("chmod in cycle %d: %v", i+1, err)
+		}
+		if err := unload(); err != nil {
+			t.Fatalf("unload %d: %v", i+1, err)
+		}
+		absent(t)
+		if err := load(t); err != nil {
+			t.Fatalf("load %d: %v", i+1, err)
+		}
+		intact(t, before)
+	}
+	// Less than the payload: not one of the cycles kept it.
+	if grown := vmallocUsed(t) - used; grown >= size {
+		t.Errorf("after %d cycles the kernel uses %d bytes more, want less than %d", cycles, grown, size)
+	}
+}
+
 // TestUnloadWhileOpen: an open descriptor does not keep the module. What is
 // done with it afterwards fails, and harms nobody.
 func TestUnloadWhileOpen(t *testing.T) {
@@ -695,39 +727,6 @@ func TestAbsentAfterUnload(t *testing.T) {
 	}
 	if err := unload(); !errors.Is(err, unix.ENOENT) {
 		t.Errorf("second unload: %v, want %v", err, unix.ENOENT)
-	}
-}
-
-// TestReload: the module comes and goes any number of times, always the same,
-// and gives its memory back.
-func TestReload(t *testing.T) {
-	begin(t)
-	cycles := 1 // beside the four loads that the other tests make
-	if expect.Thorough {
-		cycles = 50
-	}
-	isModule(t)
-	size := int64(len(content(t)))
-	before := stat(t)
-	unloaded(t)
-	used := vmallocUsed(t)
-	for i := range cycles {
-		if err := load(t); err != nil {
-			t.Fatalf("load %d: %v", i+1, err)
-		}
-		intact(t, before)
-		// The mode belongs to the file that goes with the module.
-		if err := unix.Chmod(path, 0); err != nil {
-			t.Errorf("chmod in cycle %d: %v", i+1, err)
-		}
-		if err := unload(); err != nil {
-			t.Fatalf("unload %d: %v", i+1, err)
-		}
-	}
-	absent(t)
-	// Less than the payload: not one of the cycles kept it.
-	if grown := vmallocUsed(t) - used; grown >= size {
-		t.Errorf("after %d cycles the kernel uses %d bytes more, want less than %d", cycles, grown, size)
 	}
 }
 
