@@ -368,7 +368,7 @@ func TestShell(t *testing.T) {
 			for _, step := range []struct{ command, want string }{
 				{"insmod /kheaders/kheaders.ko", ""},
 				{"ls -l /proc/kheaders.tar.xz", "-r--r--r-- root"},
-				{"xzcat /proc/kheaders.tar.xz | tar -t -f - | grep kconfig.h", "include/linux/kconfig.h"},
+				{"xzcat /proc/kheaders.tar.xz | head -n 3", "./arch/"},
 				{"rmmod kheaders", ""},
 			} {
 				if _, err := fmt.Fprintf(in, "%s\r", step.command); err != nil {
