@@ -59,7 +59,10 @@ func (m Machine) kernelArgs() string {
 	args := []string{"console=" + m.Target.Console, "panic=-1", "loglevel=" + consoleLevel}
 	args = append(args, m.Target.KernelArgs...)
 	if m.Accel == TCG {
-		args = append(args, "mitigations=off")
+		// Go's runtime has a thread that sleeps 20 µs at a time. Emulated, two
+		// switches and a timer's interrupt take longer than that; without
+		// high resolution such a sleep lasts to the next tick.
+		args = append(args, "mitigations=off", "highres=off", "nohz=off")
 		args = append(args, m.Target.TCGKernelArgs...)
 		if m.Target.TCGTicksArg != "" && m.TicksKHz != 0 {
 			args = append(args, m.Target.TCGTicksArg+"="+strconv.Itoa(m.TicksKHz))

@@ -32,6 +32,6 @@ virtserialport,chardev=events,name=org.kheaders.events
 -kernel
 /a b/image
 -append
-console=ttyAMA0 panic=-1 loglevel=6 mitigations=off x=y
+console=ttyAMA0 panic=-1 loglevel=6 mitigations=off highres=off nohz=off x=y
 -initrd
 /a b/cpio

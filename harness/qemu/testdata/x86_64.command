@@ -34,6 +34,6 @@ virtserialport,chardev=events,name=org.kheaders.events
 -kernel
 /a b/image
 -append
-console=ttyS0 panic=-1 loglevel=6 reboot=t mitigations=off tsc=reliable no_timer_check nolapic_timer tsc_early_khz=2100000 x=y
+console=ttyS0 panic=-1 loglevel=6 reboot=t mitigations=off highres=off nohz=off tsc=reliable no_timer_check nolapic_timer tsc_early_khz=2100000 x=y
 -initrd
 /a b/cpio
