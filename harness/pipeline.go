@@ -429,15 +429,17 @@ func (c Config) prepare() (*bench, error) {
 	if c.Silence < 0 || c.Deadline < 0 || c.Jobs < 0 {
 		return nil, hint.Usage(errors.New("times and jobs cannot be negative"), "leave --silence, --deadline and --jobs out for their defaults")
 	}
-	store := cache.Store{Dir: c.Cache}
-	return &bench{
+	b := &bench{
 		Config: c,
-		store:  store,
-		guest:  guest.Builder{Repo: c.Repo, Store: store},
 		prober: qemu.Prober{Dir: filepath.Join(c.Cache, "accel"), Device: "/dev/kvm", Patience: qemu.Patience},
 		builds: semaphore.NewWeighted(1),
 		boots:  semaphore.NewWeighted(int64(max(1, runtime.NumCPU()/2))),
-	}, nil
+	}
+	b.store = cache.Store{Dir: c.Cache, OnWait: func(kind string, _ cache.Key) {
+		b.line("cache", "waiting for another run, which makes the same %s", kind)
+	}}
+	b.guest = guest.Builder{Repo: c.Repo, Store: b.store}
+	return b, nil
 }
 
 // claimResults makes the results directory this run's own: what an earlier run

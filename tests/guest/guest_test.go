@@ -326,9 +326,9 @@ func TestOrdinaryUser(t *testing.T) {
 			call func() error
 			want error
 		}{
-			{"open for writing", func() error { return openClose(unix.O_WRONLY) }, unix.EACCES},
-			{"open for reading and writing", func() error { return openClose(unix.O_RDWR) }, unix.EACCES},
-			{"open with O_TRUNC", func() error { return openClose(unix.O_RDONLY | unix.O_TRUNC) }, unix.EACCES},
+			{"open for writing", func() error { return openClose(path, unix.O_WRONLY) }, unix.EACCES},
+			{"open for reading and writing", func() error { return openClose(path, unix.O_RDWR) }, unix.EACCES},
+			{"open with O_TRUNC", func() error { return openClose(path, unix.O_RDONLY|unix.O_TRUNC) }, unix.EACCES},
 			{"truncate", func() error { return unix.Truncate(path, 0) }, unix.EACCES},
 			{"chmod", func() error { return unix.Chmod(path, 0o666) }, unix.EPERM},
 			{"chown", func() error { return unix.Chown(path, 65534, 65534) }, unix.EPERM},
@@ -346,8 +346,8 @@ func TestOrdinaryUser(t *testing.T) {
 	intact(t, before)
 }
 
-func openClose(flags int) error {
-	fd, err := unix.Open(path, flags|unix.O_CLOEXEC, 0)
+func openClose(name string, flags int) error {
+	fd, err := unix.Open(name, flags|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
@@ -374,7 +374,7 @@ func TestRemoveRefused(t *testing.T) {
 		{"rename onto it", unix.Rename("/proc/version", path), unix.EPERM},
 		{"rename to another file system", unix.Rename(path, "/kheaders.tar.xz"), unix.EXDEV},
 		{"link", unix.Link(path, other), unix.ENOENT},
-		{"exclusive creation", openClose(unix.O_CREAT | unix.O_EXCL | unix.O_WRONLY), unix.EEXIST},
+		{"exclusive creation", openClose(path, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY), unix.EEXIST},
 	} {
 		if !errors.Is(tt.err, tt.want) {
 			t.Errorf("%s: %v, want %v", tt.name, tt.err, tt.want)
@@ -639,7 +639,7 @@ func TestUnloadWhileOpen(t *testing.T) {
 		t.Fatalf("unload: %v, want success", err)
 	}
 	gone(t, fd)
-	if err := openFD(fd); !errors.Is(err, unix.ENOENT) {
+	if err := openClose(fmt.Sprintf("/proc/self/fd/%d", fd), unix.O_RDONLY); !errors.Is(err, unix.ENOENT) {
 		t.Errorf("opening the descriptor anew: %v, want %v", err, unix.ENOENT)
 	}
 	absent(t)
@@ -663,15 +663,6 @@ func gone(t *testing.T, fd int) {
 	if pos, err := unix.Seek(fd, 0, unix.SEEK_SET); !errors.Is(err, unix.EINVAL) {
 		t.Errorf("seek after the unload: %d, error %v; want %v", pos, err, unix.EINVAL)
 	}
-}
-
-// openFD opens what a descriptor refers to once more.
-func openFD(fd int) error {
-	again, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", fd), unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	return unix.Close(again)
 }
 
 // TestUnloadWhileReading: readers under way get right bytes or a clean error,
