@@ -47,6 +47,23 @@ fmt:
 bench-boot: deps
 	$(GO) run ./tests/benchboot $(ARGS)
 
+# kheaders archive beside the kernel's own generator, which needs cpio, and
+# beside xz alone. Alternating, in one run of a quarter of an hour.
+.PHONY: bench-archive
+bench-archive: deps
+	$(GO) run ./tests/bencharchive $(ARGS)
+
+# A minute for each fuzz target.
+FUZZTIME ?= 1m
+.PHONY: fuzz
+fuzz:
+	@for package in $$($(GO) list ./...); do \
+		for target in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz'); do \
+			echo "$$package $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package || exit 1; \
+		done; \
+	done
+
 .PHONY: deps
 deps:
 	@$(KHEADERS) doctor --install --quiet

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -69,6 +70,9 @@ var xzArgs = []string{
 	"--threads=2", "--block-size=17MiB", "--no-adjust",
 	"--lzma2=preset=6,lc=4,pb=0,nice=48",
 }
+
+// XZCommand returns the command line of the xz compressor.
+func XZCommand() []string { return slices.Clone(xzArgs) }
 
 // xzEnv keeps options out that would change the bytes.
 var xzEnv = []string{"XZ_DEFAULTS=", "XZ_OPT="}

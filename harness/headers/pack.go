@@ -20,6 +20,7 @@ import (
 
 	"github.com/kheaders/kheaders/harness/cache"
 	"github.com/kheaders/kheaders/harness/hint"
+	"github.com/kheaders/kheaders/harness/index"
 	"github.com/kheaders/kheaders/harness/target"
 	"github.com/kheaders/kheaders/module/archive"
 )
@@ -40,6 +41,11 @@ type Options struct {
 	Compressor string
 	// KeepComments leaves the comments in the headers.
 	KeepComments bool
+	// State is a directory in which Pack remembers what it packed: an output
+	// whose headers and options are what they were then stays as it is. One
+	// that cannot be used is left alone, and the headers are packed. Empty:
+	// they always are.
+	State string
 }
 
 // Result describes a finished archive.
@@ -52,6 +58,9 @@ type Result struct {
 	SHA256 string `json:"sha256"`
 	// Compressor is the name of the one that made it.
 	Compressor string `json:"compressor"`
+	// Unchanged says that the output was there already, made of the same
+	// headers with the same options.
+	Unchanged bool `json:"unchanged"`
 	archive.Summary
 }
 
@@ -74,6 +83,23 @@ func Pack(ctx context.Context, opts Options) (_ Result, err error) {
 	if err != nil {
 		return Result{}, err
 	}
+	files, err := trees.Select()
+	if err != nil {
+		return Result{}, explain(err, opts)
+	}
+	var known *state
+	var before content
+	if opts.State != "" {
+		if known, err = openState(opts); err != nil {
+			return Result{}, err
+		}
+		if before, err = known.look(ctx, files, index.Load(known.index)); err != nil {
+			return Result{}, err
+		}
+		if result, ok := known.unchanged(opts.Output, before); ok {
+			return known.confirm(before, result), nil
+		}
+	}
 	out, err := create(opts.Output)
 	if err != nil {
 		return Result{}, err
@@ -82,7 +108,7 @@ func Pack(ctx context.Context, opts Options) (_ Result, err error) {
 
 	digest := sha256.New()
 	size := &counter{}
-	sum, err := archive.Write(ctx, io.MultiWriter(out, digest, size), trees, archive.Options{
+	sum, err := archive.WriteFiles(ctx, io.MultiWriter(out, digest, size), trees.FS, files, archive.Options{
 		ModTime:      mtime,
 		KeepComments: opts.KeepComments,
 		Compress:     compressor.compress,
@@ -93,13 +119,21 @@ func Pack(ctx context.Context, opts Options) (_ Result, err error) {
 	if err := out.CloseAtomicallyReplace(); err != nil {
 		return Result{}, fmt.Errorf("writing %s: %w", opts.Output, err)
 	}
-	return Result{
+	result := Result{
 		Path:       opts.Output,
 		Size:       size.n,
 		SHA256:     hex.EncodeToString(digest.Sum(nil)),
 		Compressor: compressor.name,
 		Summary:    sum,
-	}, nil
+	}
+	if known == nil {
+		return result, nil
+	}
+	// What was looked at is what was packed only if it is still the same.
+	if after, err := known.look(ctx, files, before.index); err == nil && after.id == before.id {
+		known.remember(after, result)
+	}
+	return result, nil
 }
 
 // Key names everything but the content of the trees that decides about the

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// testWindow is a racyWindow that tests can wait for. The file systems that
+// testWindow is an index.Window that tests can wait for. The file systems that
 // they run on have finer clocks than FAT.
 const testWindow = 200 * time.Millisecond
 
@@ -237,23 +237,4 @@ func TestHashFile(t *testing.T) {
 	if !digests["7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed"] { // printf one | sha256sum
 		t.Errorf("no digest is a sha256: %v", digests)
 	}
-}
-
-// FuzzLoadIndex holds that a damaged index is none, and that one that is read
-// is written the same again.
-func FuzzLoadIndex(f *testing.F) {
-	f.Add([]byte(nil))
-	f.Add([]byte("\x01\x00\x00\x00.\x00\x00\x00\x00"))
-	f.Add([]byte("\x01\x00\x00\x00.\xff\xff\xff\xff"))
-	f.Add(append([]byte("\x01\x00\x00\x00.\x01\x00\x00\x00\x01\x00\x00\x00x"), make([]byte, 72)...))
-	f.Fuzz(func(t *testing.T, body []byte) {
-		index, ok := parseIndex(body)
-		if !ok {
-			return
-		}
-		again, ok := parseIndex(appendIndex(nil, index))
-		if !ok || len(again) != len(index) {
-			t.Errorf("%v became %v", index, again)
-		}
-	})
 }

@@ -15,4 +15,4 @@ package archive
 
 // Version changes whenever the same trees and options give other bytes. It
 // belongs into the key of every cache that holds archives.
-const Version = 1
+const Version = 2

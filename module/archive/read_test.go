@@ -94,7 +94,7 @@ func TestRead(t *testing.T) {
 		HeaderBytes: got.HeaderBytes, TarBytes: got.TarBytes,
 		ModTime: stamp.UTC().Truncate(time.Second),
 		Size:    int64(len(data)), SHA256: hex.EncodeToString(digest[:]),
-		Compression: archive.Compression{Check: "crc64", Streams: 1, Blocks: 1, DictBytes: 8 << 20, LZMA: "lc=3,lp=0,pb=2"},
+		Compression: archive.Compression{Check: "crc64", Streams: 1, Blocks: 1, DictBytes: 8 << 20, LZMA: "lc=4,lp=0,pb=0"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)

@@ -6,17 +6,20 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/fstest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/ulikunitz/xz"
 
 	"github.com/kheaders/kheaders/module/archive"
 )
@@ -323,4 +326,100 @@ func TestWriteLongNames(t *testing.T) {
 	if !strings.Contains(got, "./"+long+` "int a;\n"`) {
 		t.Errorf("%s is missing:\n%s", long, got)
 	}
+}
+
+// TestVersion notices that the same trees give other bytes than they did.
+func TestVersion(t *testing.T) {
+	fsys := kernel()
+	for name, text := range corpus(t) {
+		fsys["src/include/corpus/"+name] = file(text)
+	}
+	sum := sha256.Sum256(write(t, toyTrees(fsys), archive.Options{ModTime: stamp, Compress: archive.Go}))
+	got := fmt.Sprintf("version %d: %x", archive.Version, sum)
+	const want = "version 2: 95a68689d0557ec1d6000203c10f881ef945855699c8ccdbc54675a51bb7a851"
+	if got != want {
+		t.Errorf("got  %s\nwant %s\nraise Version, and put the new digest here", got, want)
+	}
+}
+
+// TestGo compresses several blocks, each time on other numbers of processors.
+func TestGo(t *testing.T) {
+	text := bytes.Repeat([]byte("a line of some text, and of some more\n"), 1<<20)
+	for i := range 1000 { // not the same everywhere
+		copy(text[i*39000:], strconv.Itoa(i))
+	}
+	var want []byte
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
+	for _, procs := range []int{1, 2, 8} {
+		runtime.GOMAXPROCS(procs)
+		var b bytes.Buffer
+		w, err := archive.Go(t.Context(), &b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Pieces of any length, over the blocks' borders.
+		for rest := text; len(rest) > 0; {
+			n := min(len(rest), 1<<20+procs)
+			if k, err := w.Write(rest[:n]); k != n || err != nil {
+				t.Fatalf("wrote %d of %d: %v", k, n, err)
+			}
+			rest = rest[n:]
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if want == nil {
+			want = b.Bytes()
+		}
+		if !bytes.Equal(b.Bytes(), want) {
+			t.Errorf("with %d processors: other bytes", procs)
+		}
+	}
+	r, err := xz.NewReader(bytes.NewReader(want))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := io.ReadAll(r)
+	if err != nil || !bytes.Equal(got, text) {
+		t.Errorf("read %d bytes, error %v; want the %d that were written", len(got), err, len(text))
+	}
+}
+
+func TestGoFails(t *testing.T) {
+	cause := errors.New("the cause")
+	text := make([]byte, 1<<20)
+	before := runtime.NumGoroutine()
+	for _, room := range []int{0, 12, 20, 6000} {
+		w, err := archive.Go(t.Context(), &brokenWriter{room, cause})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 64 {
+			if _, err = w.Write(text); err != nil {
+				break
+			}
+		}
+		if closeErr := w.Close(); !errors.Is(errors.Join(err, closeErr), cause) {
+			t.Errorf("room for %d bytes: errors %v and %v", room, err, closeErr)
+		}
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	w, err := archive.Go(ctx, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write(text); err != nil {
+		t.Fatal(err)
+	}
+	cancel(cause)
+	if err := w.Close(); !errors.Is(err, cause) {
+		t.Errorf("cancelled: error %v", err)
+	}
+	for range 500 {
+		if runtime.NumGoroutine() <= before {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Errorf("%d goroutines, %d before", runtime.NumGoroutine(), before)
 }

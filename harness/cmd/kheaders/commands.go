@@ -361,6 +361,7 @@ func runArchive(ctx context.Context, c *call) error {
 	output := c.flags.String("output", "", "write the archive to `FILE`")
 	compressor := c.compressorFlag()
 	comments := c.flags.String("comments", "strip", "strip or keep the headers' comments: `strip|keep`")
+	dir := c.cacheFlag()
 	asJSON := c.flags.Bool("json", false, "print a JSON object")
 	if _, err := c.parse(0); err != nil {
 		return err
@@ -378,16 +379,24 @@ func runArchive(ctx context.Context, c *call) error {
 	if err := checkOutput(*output); err != nil {
 		return err
 	}
-	result, err := headers.Pack(ctx, headers.Options{
+	options := headers.Options{
 		Source: *source, Build: *build, Target: t, Output: *output, Compressor: *compressor, KeepComments: *comments == "keep",
-	})
+	}
+	if *dir != "" {
+		options.State = filepath.Join(*dir, "index")
+	}
+	result, err := headers.Pack(ctx, options)
 	if err != nil {
 		return harness.Advise(err, t)
 	}
 	if *asJSON {
 		return printJSON(c.stdout, result)
 	}
-	fmt.Fprintf(c.stdout, "%s: %d bytes, %d headers, sha256 %s\n", result.Path, result.Size, result.Files, result.SHA256)
+	unchanged := ""
+	if result.Unchanged {
+		unchanged = "unchanged, "
+	}
+	fmt.Fprintf(c.stdout, "%s: %s%d bytes, %d headers, sha256 %s\n", result.Path, unchanged, result.Size, result.Files, result.SHA256)
 	return nil
 }
 
