@@ -9,16 +9,19 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
+	"slices"
 )
 
 // Extract unpacks an archive into the new directory name, right below parent.
 // The directory may exist when it is empty; otherwise the error wraps
 // [fs.ErrExist]. It appears whole or not at all: the archive is unpacked
 // beside it and the result renamed. Only regular files (0644) and directories
-// (0755) are made, all of them inside; an archive with anything else is
-// refused. Time stamps are those of the extraction.
+// (0755) are made, all of them inside; a link becomes a copy of what it leads to,
+// and an archive with anything else is refused. Time stamps are those of the
+// extraction.
 func Extract(ctx context.Context, r io.Reader, parent *os.Root, name string, limits Limits) (_ Info, err error) {
 	if !fs.ValidPath(name) || name == "." || path.Dir(name) != "." {
 		return Info{}, fmt.Errorf("%q is not the name of a directory", name)
@@ -39,8 +42,11 @@ func Extract(ctx context.Context, r io.Reader, parent *os.Root, name string, lim
 	if err != nil {
 		return Info{}, fmt.Errorf("opening the new directory: %w", err)
 	}
-	e := extractor{top: top, dir: top, dirName: "."}
+	e := extractor{top: top, dir: top, dirName: ".", links: map[string]string{}}
 	info, err := Walk(ctx, r, limits, e.add)
+	if err == nil {
+		err = e.copyLinks()
+	}
 	if err = errors.Join(err, e.close()); err != nil {
 		return Info{}, err
 	}
@@ -85,10 +91,15 @@ type extractor struct {
 	top     *os.Root
 	dir     *os.Root
 	dirName string
+	links   map[string]string
 }
 
 func (e *extractor) add(entry Entry, text io.Reader) (err error) {
 	if entry.Name == "." {
+		return nil
+	}
+	if entry.Link != "" {
+		e.links[entry.Name] = entry.Link // which may come later
 		return nil
 	}
 	if err := e.enter(path.Dir(entry.Name)); err != nil {
@@ -108,6 +119,24 @@ func (e *extractor) add(entry Entry, text io.Reader) (err error) {
 	defer func() { err = errors.Join(err, f.Close()) }()
 	if _, err := io.Copy(f, text); err != nil {
 		return fmt.Errorf("unpacking %s: %w", entry.Name, err)
+	}
+	return nil
+}
+
+// copyLinks puts copies of what they lead to in the place of the links.
+func (e *extractor) copyLinks() error {
+	for _, name := range slices.Sorted(maps.Keys(e.links)) {
+		from, err := followLink(e.links, name)
+		if err != nil {
+			return err
+		}
+		in, err := e.top.Open(from)
+		if err == nil {
+			err = errors.Join(e.add(Entry{Name: name}, in), in.Close())
+		}
+		if err != nil {
+			return fmt.Errorf("copying %s to %s: %w", from, name, err)
+		}
 	}
 	return nil
 }

@@ -30,6 +30,9 @@ type Info struct {
 	// Files and Dirs count the entries, the root directory among them.
 	Files int `json:"files"`
 	Dirs  int `json:"dirs"`
+	// Links counts the symbolic links, which the kernel's own generator
+	// leaves in its archives.
+	Links int `json:"links"`
 	// HeaderBytes is the size of all headers.
 	HeaderBytes int64 `json:"header_bytes"`
 	// TarBytes is the size of the tar.
@@ -108,7 +111,7 @@ func (e *LimitError) Error() string {
 	return fmt.Sprintf("the archive has more than %d %s", e.Limit, e.What)
 }
 
-// Entry is a file or a directory of an archive.
+// Entry is a file, a directory or a symbolic link of an archive.
 type Entry struct {
 	// Name is its path, without a leading "./"; the root is ".". It is
 	// valid in the sense of [fs.ValidPath]: it leads nowhere else.
@@ -117,6 +120,10 @@ type Entry struct {
 	Dir bool
 	// Size is that of a file, in bytes.
 	Size int64
+	// Link is where a symbolic link leads: to a file of the same archive, or
+	// to a link to one. It is named as from the archive's root, and comes
+	// before or after the link. Empty for files and directories.
+	Link string
 }
 
 // Read reads a whole archive, checks it, and tells what it is. Errors wrap
@@ -160,7 +167,7 @@ func Walk(ctx context.Context, r io.Reader, limits Limits, visit func(e Entry, t
 			info.Compression.LZMA = b.params
 		}
 	}
-	w := walker{info: &info, kinds: map[string]bool{".": true}, limits: limits, visit: visit}
+	w := walker{info: &info, kinds: map[string]bool{".": true}, links: map[string]string{}, sizes: map[string]int64{}, limits: limits, visit: visit}
 	in := &tailReader{r: c.reader()}
 	t := tar.NewReader(in)
 	for {
@@ -187,6 +194,9 @@ func Walk(ctx context.Context, r io.Reader, limits Limits, visit func(e Entry, t
 	}
 	if in.zeros < tarEndBytes {
 		return Info{}, badFormat("the end of the tar is missing")
+	}
+	if err := w.resolve(); err != nil {
+		return Info{}, err
 	}
 	if err := w.identify(); err != nil {
 		return Info{}, err
@@ -226,6 +236,8 @@ func (t *tailReader) Read(p []byte) (int, error) {
 type walker struct {
 	info   *Info
 	kinds  map[string]bool // true for directories
+	links  map[string]string
+	sizes  map[string]int64 // of files
 	limits Limits
 	visit  func(Entry, io.Reader) error
 
@@ -247,12 +259,12 @@ func (w *walker) entry(header *tar.Header, text io.Reader) error {
 	switch {
 	case !fs.ValidPath(name) || strings.ContainsAny(name, "\x00\\"):
 		return badFormat("it has an entry named %q", header.Name)
-	case !dir && header.Typeflag != tar.TypeReg:
+	case !dir && header.Typeflag != tar.TypeReg && header.Typeflag != tar.TypeSymlink:
 		return badFormat("%s is neither a file nor a directory", name)
 	case !dir && name == ".":
 		return badFormat("its root is a file")
 	}
-	if w.info.Files+w.info.Dirs >= w.limits.Entries {
+	if w.info.Files+w.info.Dirs+w.info.Links >= w.limits.Entries {
 		return &LimitError{What: "entries", Limit: int64(w.limits.Entries)}
 	}
 	if _, ok := w.kinds[name]; ok && name != "." {
@@ -271,7 +283,17 @@ func (w *walker) entry(header *tar.Header, text io.Reader) error {
 		w.info.Dirs++
 		return w.visit(Entry{Name: name, Dir: true}, bytes.NewReader(nil))
 	}
+	if header.Typeflag == tar.TypeSymlink {
+		to := path.Join(path.Dir(name), header.Linkname)
+		if path.IsAbs(header.Linkname) || !fs.ValidPath(to) || strings.ContainsAny(to, "\x00\\") {
+			return badFormat("%s is a link to %q, outside", name, header.Linkname)
+		}
+		w.info.Links++
+		w.links[name] = to
+		return w.visit(Entry{Name: name, Link: to}, bytes.NewReader(nil))
+	}
 	w.info.Files++
+	w.sizes[name] = header.Size
 	// Sparse files are longer than what stands in the tar.
 	if w.info.HeaderBytes += header.Size; header.Size > w.limits.TarBytes || w.info.HeaderBytes > w.limits.TarBytes {
 		return &LimitError{What: "bytes of content", Limit: w.limits.TarBytes}
@@ -296,6 +318,39 @@ var (
 	releaseLine = regexp.MustCompile(`(?m)^#define UTS_RELEASE "([^"\n]{1,64})"`)
 	bitsLine    = regexp.MustCompile(`(?m)^#define CONFIG_64BIT 1$`)
 )
+
+// resolve checks that every link leads to a file in the end, and that copies of
+// those would not be too much.
+func (w *walker) resolve() error {
+	content := w.info.HeaderBytes
+	for name := range w.links {
+		to, err := followLink(w.links, name)
+		if err != nil {
+			return err
+		}
+		size, ok := w.sizes[to]
+		if !ok {
+			return badFormat("%s is a link to %s, which is no header in it", name, to)
+		}
+		if content += size; content > w.limits.TarBytes {
+			return &LimitError{What: "bytes of content", Limit: w.limits.TarBytes}
+		}
+	}
+	return nil
+}
+
+// followLink returns the first name after the link that is none itself.
+func followLink(links map[string]string, name string) (string, error) {
+	at := name
+	for range maxLinks {
+		to, ok := links[at]
+		if !ok {
+			return at, nil
+		}
+		at = to
+	}
+	return "", badFormat("%s is a link that leads back to itself", name)
+}
 
 // identify tells which kernel the headers are from.
 func (w *walker) identify() error {

@@ -13,6 +13,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -185,6 +186,13 @@ func hostile(tb testing.TB) map[string][]byte {
 	for i := range tight.Entries {
 		many = append(many, tar.Header{Name: fmt.Sprintf("%d/", i)})
 	}
+	link := func(name, to string) tar.Header {
+		return tar.Header{Name: name, Typeflag: tar.TypeSymlink, Linkname: to}
+	}
+	var links []tar.Header
+	for i := range tight.TarBytes / (10 << 10) {
+		links = append(links, link(fmt.Sprintf("include/a%d.h", i), "a.h"))
+	}
 	good := toyArchive(tb)
 	tarball := write(tb, toyTrees(kernel()), archive.Options{})
 	damaged := func(at int) []byte {
@@ -221,6 +229,14 @@ func hostile(tb testing.TB) map[string][]byte {
 		"two slashes":        pack(tb, tar.Header{Name: "include//evil.h"}),
 		"backslash":          pack(tb, tar.Header{Name: `include\evil.h`}),
 		"symbolic link":      pack(tb, tar.Header{Name: "include/evil", Typeflag: tar.TypeSymlink, Linkname: "/etc"}),
+		"link up":            pack(tb, link("include/evil.h", "../../evil.h")),
+		"link to nowhere":    pack(tb, link("include/evil.h", "missing.h")),
+		"link to directory":  pack(tb, link("include/evil.h", "generated")),
+		"link to itself":     pack(tb, link("include/evil.h", "evil.h")),
+		"links in a ring":    pack(tb, link("include/a.h", "b.h"), link("include/b.h", "a.h")),
+		"below a link":       pack(tb, link("include/a", "generated"), tar.Header{Name: "include/a/b.h"}),
+		"link and file":      pack(tb, link("include/a.h", "generated/autoconf.h"), tar.Header{Name: "include/a.h"}),
+		"big links":          pack(tb, append(links, tar.Header{Name: "include/a.h", Size: 10 << 10})...),
 		"hard link":          pack(tb, tar.Header{Name: "include/evil", Typeflag: tar.TypeLink, Linkname: "include/generated/autoconf.h"}),
 		"device":             pack(tb, tar.Header{Name: "include/evil", Typeflag: tar.TypeChar}),
 		"fifo":               pack(tb, tar.Header{Name: "include/evil", Typeflag: tar.TypeFifo}),
@@ -312,6 +328,43 @@ func TestExtract(t *testing.T) {
 		trees := archive.Trees{FS: os.DirFS(parent), Source: "out", SrcArch: "x86"}
 		if again := write(t, trees, archive.Options{ModTime: stamp, Compress: archive.Go}); !bytes.Equal(again, data) {
 			t.Errorf("%s: what was extracted is not what was packed", before)
+		}
+	}
+}
+
+// TestExtractLinks unpacks an archive with links, as the kernel's own generator
+// makes them.
+func TestExtractLinks(t *testing.T) {
+	data := pack(t,
+		tar.Header{Name: "./include/dt-bindings/"},
+		tar.Header{Name: "./include/dt-bindings/codes.h", Typeflag: tar.TypeSymlink, Linkname: "../uapi/codes.h"},
+		tar.Header{Name: "./include/dt-bindings/more.h", Typeflag: tar.TypeSymlink, Linkname: "codes.h"},
+		tar.Header{Name: "./include/uapi/"},
+		tar.Header{Name: "./include/uapi/codes.h", Size: 5},
+	)
+	var seen []string
+	info, err := archive.Walk(t.Context(), bytes.NewReader(data), archive.Limits{}, func(e archive.Entry, _ io.Reader) error {
+		if e.Link != "" {
+			seen = append(seen, e.Name+" -> "+e.Link)
+		}
+		return nil
+	})
+	want := []string{"include/dt-bindings/codes.h -> include/uapi/codes.h", "include/dt-bindings/more.h -> include/dt-bindings/codes.h"}
+	if err != nil || info.Links != 2 || info.Files != 2 || !slices.Equal(seen, want) {
+		t.Errorf("%+v, error %v, links %v, want %v", info, err, seen, want)
+	}
+	parent := t.TempDir()
+	if _, err := archive.Extract(t.Context(), bytes.NewReader(data), openRoot(t, parent), "out", archive.Limits{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"dt-bindings/codes.h", "dt-bindings/more.h", "uapi/codes.h"} {
+		path := filepath.Join(parent, "out/include", name)
+		info, err := os.Lstat(path)
+		if err != nil || info.Mode() != 0o644 {
+			t.Errorf("%s: %v, %v", name, info, err)
+		}
+		if text, err := os.ReadFile(path); err != nil || string(text) != "xxxxx" {
+			t.Errorf("%s holds %q, %v", name, text, err)
 		}
 	}
 }

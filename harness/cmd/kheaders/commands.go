@@ -416,10 +416,14 @@ func runInfo(ctx context.Context, c *call) error {
 	if *asJSON {
 		return printJSON(c.stdout, info)
 	}
+	links := ""
+	if info.Links > 0 {
+		links = fmt.Sprintf(", and %d links to some", info.Links)
+	}
 	for _, line := range [][2]any{
 		{"release", info.Release},
 		{"architecture", fmt.Sprintf("%s, %d bit", info.Arch, info.Bits)},
-		{"headers", fmt.Sprintf("%d in %d directories", info.Files, info.Dirs)},
+		{"headers", fmt.Sprintf("%d in %d directories%s", info.Files, info.Dirs, links)},
 		{"content", fmt.Sprintf("%d bytes, %d as tar", info.HeaderBytes, info.TarBytes)},
 		{"archive", fmt.Sprintf("%d bytes", info.Size)},
 		{"compression", fmt.Sprintf("xz, %s, %d blocks, check %s", info.Compression.LZMA, info.Compression.Blocks, info.Compression.Check)},
