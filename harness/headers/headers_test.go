@@ -51,7 +51,7 @@ func tree(t *testing.T) Options {
 		put(t, filepath.Join(dir, name), text)
 	}
 	// More than the pipe to xz holds.
-	put(t, filepath.Join(dir, "source/include/linux/big.h"), strings.Repeat("#define MACRO(a, b) do { a += b; b = a; } while (0) /* something */\n", 1<<15))
+	put(t, filepath.Join(dir, "source/include/linux/big.h"), strings.Repeat("#define MACRO(a, b) do { a += b; b = a; } while (0) /* something */\n", 1<<16))
 	return Options{
 		Source: filepath.Join(dir, "source"),
 		Build:  filepath.Join(dir, "build"),
