@@ -107,7 +107,7 @@ func (m maker) make(ctx context.Context, args ...string) (err error) {
 		return fmt.Errorf("opening the build's log: %w", err)
 	}
 	cmd := run.Cmd{
-		Argv: argv, Env: plainMessages, Log: m.log, OnParentDeath: unix.SIGTERM,
+		Argv: argv, Env: plainMessages, Log: m.log,
 		Stdout: &stepCounter{log: log, progress: m.progress, started: time.Now()},
 	}
 	err = cmd.Run(ctx)

@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 
 	"github.com/kheaders/kheaders/harness/hint"
 	"github.com/kheaders/kheaders/harness/run"
@@ -89,9 +88,8 @@ func build(ctx context.Context, o BuildOptions) (string, error) {
 			"KCFLAGS=" + relocate, "KAFLAGS=" + relocate,
 			"-j" + strconv.Itoa(max(1, o.Jobs)), "modules",
 		},
-		Env:           environment,
-		Log:           o.Log,
-		OnParentDeath: syscall.SIGTERM,
+		Env: environment,
+		Log: o.Log,
 	}.Run(ctx)
 	if err != nil {
 		return "", err

@@ -18,14 +18,20 @@ import (
 )
 
 // grace is how long a cancelled program may take to end after SIGTERM before
-// its process group is killed.
-const grace = 2 * time.Second
+// its process group is killed. Ctrl-C is to end everything within two seconds.
+const grace = time.Second
+
+// guard is what a program's process group begins as, for /bin/sh. It leaves a
+// watcher in the group, whose read on the pipe at descriptor 3 ends when we do,
+// whatever ends us, and becomes the program. The kernel would tell the program
+// of our death, but not what that has started.
+const guard = `(trap "" HUP INT TERM; read -r _ <&3; kill -KILL 0) <&- >/dev/null 2>&1 & exec "$@" 3<&-`
 
 // tailLines is how many of its last lines an [Error] keeps.
 const tailLines = 40
 
-// Cmd is a program to run. It runs in a process group of its own, so that
-// what it starts ends with it.
+// Cmd is a program to run. It runs in a process group of its own, which ends
+// with it, and with us, whatever ends us.
 type Cmd struct {
 	// Argv is the program and its arguments.
 	Argv []string
@@ -40,9 +46,6 @@ type Cmd struct {
 	// Log is a file to which the command line and the output are appended.
 	// Empty: only the tail is kept, for the error.
 	Log string
-	// OnParentDeath is sent to the program when we die. Zero means SIGKILL;
-	// SIGTERM suits make, which passes it on to what it started.
-	OnParentDeath syscall.Signal
 }
 
 // Error is the failure of a program.
@@ -95,8 +98,9 @@ func Look(program string) (string, error) {
 }
 
 // Run runs the program to its end. When ctx ends first, the program's process
-// group gets SIGTERM, and SIGKILL two seconds later. A failure is an [*Error],
-// a missing program a [*NotFoundError].
+// group gets SIGTERM, and SIGKILL a second later. What the program leaves
+// behind in its group is killed. A failure is an [*Error], a missing program a
+// [*NotFoundError].
 func (c Cmd) Run(ctx context.Context) (err error) {
 	path, err := Look(c.Argv[0])
 	if err != nil {
@@ -119,8 +123,13 @@ func (c Cmd) Run(ctx context.Context) (err error) {
 		sink = io.MultiWriter(f, tail)
 	}
 
-	cmd := exec.CommandContext(ctx, path, c.Argv[1:]...)
-	cmd.Args[0] = c.Argv[0]
+	theirs, ours, err := os.Pipe()
+	if err != nil {
+		return fmt.Errorf("guarding %s: %w", c.Argv[0], err)
+	}
+	defer func() { _ = ours.Close() }()
+	cmd := exec.CommandContext(ctx, "/bin/sh", append([]string{"-c", guard, c.Argv[0], path}, c.Argv[1:]...)...)
+	cmd.ExtraFiles = []*os.File{theirs}
 	cmd.Dir = c.Dir
 	cmd.Env = append(os.Environ(), c.Env...)
 	cmd.Stdin = c.Stdin
@@ -130,34 +139,30 @@ func (c Cmd) Run(ctx context.Context) (err error) {
 	if c.Stdout != nil {
 		cmd.Stdout = output
 	}
-	death := c.OnParentDeath
-	if death == 0 {
-		death = syscall.SIGKILL
-	}
 	// Pdeathsig is tied to the thread that forks. Go ends a thread only when
 	// a goroutine locked to it returns, which nothing here does.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: death}
-	done := make(chan struct{})
-	defer close(done)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	// The watcher keeps the group's number from being given to others.
+	signal := func(s syscall.Signal) error { return syscall.Kill(-cmd.Process.Pid, s) }
+	patience := time.AfterFunc(0, func() {})
 	cmd.Cancel = func() error {
-		pgid := cmd.Process.Pid
-		go func() {
-			select {
-			case <-done:
-			case <-time.After(grace):
-				_ = syscall.Kill(-pgid, syscall.SIGKILL)
-			}
-		}()
-		return syscall.Kill(-pgid, syscall.SIGTERM)
+		patience = time.AfterFunc(grace, func() { _ = signal(syscall.SIGKILL) })
+		return signal(syscall.SIGTERM)
 	}
 	// A grandchild that holds our pipes must not hold us.
-	cmd.WaitDelay = grace + time.Second
+	cmd.WaitDelay = grace + 2*time.Second
 
-	if err := cmd.Run(); err != nil {
+	err = cmd.Start()
+	_ = theirs.Close()
+	if err == nil {
+		err = cmd.Wait()
+		patience.Stop()
+		_ = signal(syscall.SIGKILL)
+	}
+	if err != nil {
 		switch {
 		case ctx.Err() != nil:
 			err = context.Cause(ctx)
-			endGroup(cmd)
 		case output.err != nil:
 			// It died of us: a broken pipe would hide that the disk is full.
 			err = fmt.Errorf("taking its output: %w", output.err)
@@ -165,21 +170,6 @@ func (c Cmd) Run(ctx context.Context) (err error) {
 		return &Error{Argv: c.Argv, Dir: c.Dir, Log: c.Log, Tail: tail.lines(), Err: err}
 	}
 	return nil
-}
-
-// endGroup kills what a cancelled program left behind in its group, if it does
-// not end by itself.
-func endGroup(cmd *exec.Cmd) {
-	if cmd.Process == nil {
-		return
-	}
-	pgid := cmd.Process.Pid
-	for end := time.Now().Add(grace); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
-		if errors.Is(syscall.Kill(-pgid, 0), syscall.ESRCH) {
-			return
-		}
-	}
-	_ = syscall.Kill(-pgid, syscall.SIGKILL)
 }
 
 // Output runs the program and returns its standard output.

@@ -3,7 +3,6 @@
 package run
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -344,31 +343,22 @@ func TestCancelledBefore(t *testing.T) {
 }
 
 // TestParentDeath kills a parent that can do nothing about it, and holds that
-// the program that it runs dies with it.
+// the program that it runs dies with it, and what that has started.
 func TestParentDeath(t *testing.T) {
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	parent := exec.Command(exe, sh("echo $$; exec sleep 600")...)
+	parent := exec.Command(exe, sh("(trap '' TERM INT HUP; exec sleep 600) & echo $!; echo $$; wait")...)
 	parent.Env = append(os.Environ(), asParent+"=1")
-	out, err := parent.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
+	started := newPIDs()
+	parent.Stdout = started
 	if err := parent.Start(); err != nil {
 		t.Fatal(err)
 	}
-	line, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		t.Fatal(err)
-	}
-	pid, err := strconv.Atoi(strings.TrimSpace(line))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !running(pid) {
-		t.Fatalf("process %d is not there to begin with", pid)
+	child, shell := <-started.ids, <-started.ids
+	if !running(child) || !running(shell) {
+		t.Fatalf("processes %d and %d are not there to begin with", child, shell)
 	}
 	if err := parent.Process.Kill(); err != nil {
 		t.Fatal(err)
@@ -376,5 +366,16 @@ func TestParentDeath(t *testing.T) {
 	if err := parent.Wait(); err == nil {
 		t.Error("the parent was not killed")
 	}
-	gone(t, pid, 5*time.Second)
+	gone(t, child, 5*time.Second)
+	gone(t, shell, 5*time.Second)
+}
+
+// TestLeftBehind runs a program that ends well and leaves a child.
+func TestLeftBehind(t *testing.T) {
+	t.Parallel()
+	started := newPIDs()
+	if err := (Cmd{Argv: sh("sleep 600 >/dev/null 2>&1 & echo $!"), Stdout: started}).Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	gone(t, <-started.ids, 5*time.Second)
 }
