@@ -81,10 +81,25 @@ func (l Allowlist) reason(f Finding) string {
 			return ""
 		}
 	}
-	for _, a := range l {
-		if a.Name == f.Name && strings.Contains(f.Title, a.Text) {
-			return a.Reason
-		}
+	if i := slices.IndexFunc(l, func(a Allowed) bool { return a.covers(f) }); i >= 0 {
+		return l[i].Reason
 	}
 	return ""
+}
+
+// covers tells whether the entry is about such a finding.
+func (a Allowed) covers(f Finding) bool {
+	return a.Name == f.Name && strings.Contains(f.Title, a.Text)
+}
+
+// String returns the entry as it stands in the list.
+func (a Allowed) String() string { return a.Name + ": " + a.Text + " # " + a.Reason }
+
+// Unused returns the entries that were of no use for what was found in all runs
+// together: what they are about may be mended, and would go unnoticed when it
+// came back.
+func (l Allowlist) Unused(found []Finding) Allowlist {
+	return slices.DeleteFunc(slices.Clone(l), func(a Allowed) bool {
+		return slices.ContainsFunc(found, func(f Finding) bool { return f.Allowed != "" && a.covers(f) })
+	})
 }

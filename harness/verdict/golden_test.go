@@ -4,16 +4,18 @@ package verdict
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"flag"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
 )
 
@@ -24,8 +26,9 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 // The file's comment says what the run is about. Its section "run" is JSON.
 // Its section "transcript" is what the host saw, in order: lines that begin
 // with "e " are from the event port, lines that begin with "c " from the
-// console; "e- " is a line without its newline. The section "allow" is an allowlist. The section "want" is the
-// result.
+// console; "e- " is a line without its newline, and "e*5 " is five lines, in
+// which # is the number. The section "allow" is an allowlist. The section
+// "want" is the result.
 type canned struct {
 	Declared []string `json:"declared"`
 	SHA256   string   `json:"sha256"`
@@ -35,13 +38,12 @@ type canned struct {
 		Signal       string  `json:"signal"`
 		Killed       Killed  `json:"killed"`
 		LimitSeconds float64 `json:"limit_seconds"`
-		Panicked     bool    `json:"panicked"`
 		Stderr       string  `json:"stderr"`
 	} `json:"exit"`
 }
 
-// replay decides a canned run, the way a pipeline does.
-func replay(t *testing.T, ar *txtar.Archive) Result {
+// gather takes a canned run's evidence, the way a pipeline does.
+func gather(t *testing.T, ar *txtar.Archive) Evidence {
 	t.Helper()
 	section := func(name string) []byte {
 		for _, f := range ar.Files {
@@ -68,7 +70,20 @@ func replay(t *testing.T, ar *txtar.Archive) Result {
 		scanner.SetTest(recorder.Current())
 	})
 	for line := range strings.Lines(string(section("transcript"))) {
-		switch port, text, _ := strings.Cut(line, " "); port {
+		port, text, _ := strings.Cut(line, " ")
+		port, count, _ := strings.Cut(port, "*")
+		times, err := strconv.Atoi(cmp.Or(count, "1"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if count != "" {
+			var many strings.Builder
+			for i := range times {
+				many.WriteString(strings.ReplaceAll(text, "#", strconv.Itoa(i)))
+			}
+			text = many.String()
+		}
+		switch port {
 		case "e":
 			_, _ = events.Write([]byte(text))
 		case "e-":
@@ -86,15 +101,15 @@ func replay(t *testing.T, ar *txtar.Archive) Result {
 	x := run.Exit
 	exit := Exit{
 		Code: x.Code, Signal: x.Signal, Killed: x.Killed, LimitSeconds: x.LimitSeconds,
-		Panicked: x.Panicked, Stderr: x.Stderr,
+		Stderr: x.Stderr,
 	}
 	if x.Err != "" {
 		exit.Err = errors.New(x.Err)
 	}
-	return Decide(Evidence{
+	return Evidence{
 		Declared: run.Declared, SHA256: run.SHA256,
 		Record: recorder.Record(), Console: scanner.Console(), Exit: exit,
-	})
+	}
 }
 
 func TestGolden(t *testing.T) {
@@ -109,7 +124,7 @@ func TestGolden(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			res := replay(t, ar)
+			res := Decide(gather(t, ar))
 			seen[res.Verdict] = true
 
 			// The name says which verdict the run must get, so that -update
@@ -144,7 +159,7 @@ func TestGolden(t *testing.T) {
 			if i < 0 {
 				t.Fatal("no section want; run the test with -update")
 			}
-			if diff := cmp.Diff(string(ar.Files[i].Data), string(got)); diff != "" {
+			if diff := gocmp.Diff(string(ar.Files[i].Data), string(got)); diff != "" {
 				t.Errorf("the result differs (-want +got):\n%s", diff)
 			}
 		})

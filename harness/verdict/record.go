@@ -95,6 +95,12 @@ func (r *Recorder) Current() string {
 	return r.running[len(r.running)-1]
 }
 
+// Running is the top-level test that Current belongs to, or empty.
+func (r *Recorder) Running() string {
+	top, _, _ := strings.Cut(r.Current(), "/")
+	return top
+}
+
 // Add takes the next line. When it ended a test, that test is returned, for
 // the progress on a terminal.
 func (r *Recorder) Add(l Line) *Test {
@@ -142,7 +148,7 @@ func (r *Recorder) Add(l Line) *Test {
 	case wire.KindFail, wire.KindDeadline:
 		r.rec.Deadline = r.rec.Deadline || e.Kind == wire.KindDeadline
 		if r.rec.Fail == "" {
-			r.rec.Fail = clip("the guest agent failed: "+e.Error, maxValue)
+			r.rec.Fail = clip("the guest agent said: "+e.Error, maxValue)
 		}
 	case wire.KindDone:
 		r.rec.Done = true
