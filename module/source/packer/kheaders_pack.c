@@ -1,0 +1,1380 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Packs the headers of a kernel into a tar, with nothing but a C compiler at
+ * hand: every *.h below include/ and arch/SRCARCH/include/, from the source
+ * tree and, over it, the object tree.
+ *
+ *	kheaders_pack SRCARCH SOURCE [BUILD] >TAR
+ *
+ * BUILD is left out, or the same as SOURCE, for a kernel that was built inside
+ * its source tree. The same headers give the same bytes, wherever they lie and
+ * whatever their owners, modes and times: entries are sorted by name, belong
+ * to 0:0, and have one time stamp, which is SOURCE_DATE_EPOCH (seconds), else
+ * KBUILD_BUILD_TIMESTAMP (a date, or @ and seconds), else 1980-01-01.
+ * Comments are removed unless they hold "SPDX"; the preprocessor reads the same
+ * tokens from what is left. Links give the content of what they lead to, which
+ * has to be inside the trees.
+ *
+ * "kheaders archive" writes these very bytes. When this program fails, what it
+ * wrote is worthless.
+ */
+#define _GNU_SOURCE
+#define _FILE_OFFSET_BITS 64
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
+
+/* Both are macros for the compiler to check their formats. */
+#define die(format, ...) do { \
+	fprintf(stderr, "kheaders_pack: " format "\n", ##__VA_ARGS__); \
+	exit(1); \
+} while (0)
+
+static char *formatted;
+
+#define text(format, ...) \
+	(asprintf(&formatted, format, ##__VA_ARGS__) < 0 ? no_memory() : formatted)
+
+static char *no_memory(void)
+{
+	die("out of memory");
+}
+
+static void *resize(void *old, size_t size)
+{
+	void *new = realloc(old, size ? size : 1);
+
+	return new ? new : no_memory();
+}
+
+/*
+ * Strip: the text of a header without its block comments and blank lines. It
+ * is read as the preprocessor's lexer does: what looks like a comment inside a
+ * string, a character constant, a header name or a // comment is none, and an
+ * unmatched quote reaches to the end of its line. Where a comment stood between
+ * two tokens stays a blank.
+ */
+
+/* What the lexer of a directive looks for: a header name comes after #include. */
+enum expect {
+	EXPECT_NOTHING,
+	EXPECT_HASH,		/* at the start of a line */
+	EXPECT_NAME,		/* after # */
+	EXPECT_HEADER,		/* after #include */
+};
+
+struct strip {
+	const char *src;
+	size_t len;
+	char *dst;		/* has room for as much as there is in src */
+	size_t out;		/* how much there is in dst */
+	size_t from;		/* src[from..pos) is to be copied */
+	size_t pos;
+	enum expect expect;
+};
+
+/* The bytes that may start something that matters. */
+static const char special[256] = {
+	['\n'] = 1, ['/'] = 1, ['"'] = 1, ['\''] = 1, ['\\'] = 1,
+};
+
+static int is_blank(char c)
+{
+	return c == ' ' || c == '\t';
+}
+
+static int is_space(char c)
+{
+	return c == ' ' || c == '\t' || c == '\f' || c == '\v';
+}
+
+static int is_ident(char c)
+{
+	return c == '_' || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+	       (c >= '0' && c <= '9') || (unsigned char)c >= 0x80;
+}
+
+/*
+ * The end of the line break at src[i], for which the end of the text counts,
+ * or 0 when there is none.
+ */
+static size_t newline_end(const struct strip *s, size_t i)
+{
+	if (i == s->len)
+		return i;
+	if (s->src[i] == '\n')
+		return i + 1;
+	if (s->src[i] == '\r' && i + 1 < s->len && s->src[i + 1] == '\n')
+		return i + 2;
+	return 0;
+}
+
+/*
+ * The end of the line continuation that starts at src[i], or 0 when none does.
+ * Compilers allow blanks between the backslash and the end of the line.
+ */
+static size_t splice_end(const struct strip *s, size_t i)
+{
+	if (s->src[i] != '\\')
+		return 0;
+	for (i++; i < s->len; i++) {
+		if (!is_space(s->src[i]))
+			return newline_end(s, i);
+	}
+	return 0;
+}
+
+/* The first position from i on that starts no line continuation. */
+static size_t skip_splices(const struct strip *s, size_t i)
+{
+	size_t end;
+
+	while (i < s->len) {
+		end = splice_end(s, i);
+		if (!end)
+			break;
+		i = end;
+	}
+	return i;
+}
+
+/* Whether a line, which a newline ended, goes on in the next. */
+static int ends_in_splice(const char *line, size_t len)
+{
+	if (len && line[len - 1] == '\r')
+		len--;
+	while (len && is_space(line[len - 1]))
+		len--;
+	return len && line[len - 1] == '\\';
+}
+
+/* The newline that ends the logical line around src[i], or the end of src. */
+static size_t line_end(const struct strip *s, size_t i)
+{
+	const char *newline;
+	size_t start = i;
+
+	for (;;) {
+		newline = memchr(s->src + start, '\n', s->len - start);
+		if (!newline)
+			return s->len;
+		i = newline - s->src;
+		if (!ends_in_splice(s->src + start, i - start))
+			return i;
+		start = i + 1;
+	}
+}
+
+/* The end of the block comment whose text starts at src[i], or 0. */
+static size_t comment_end(const struct strip *s, size_t i)
+{
+	const char *star;
+	size_t end;
+
+	for (;;) {
+		star = memchr(s->src + i, '*', s->len - i);
+		if (!star)
+			return 0;
+		i = star - s->src + 1;
+		end = skip_splices(s, i);
+		if (end < s->len && s->src[end] == '/')
+			return end + 1;
+	}
+}
+
+/* Copies what was passed since the last time. */
+static void flush(struct strip *s)
+{
+	memcpy(s->dst + s->out, s->src + s->from, s->pos - s->from);
+	s->out += s->pos - s->from;
+	s->from = s->pos;
+}
+
+/*
+ * Leaves out the blank lines that start here. The line before does not
+ * continue into them.
+ */
+static void skip_blank_lines(struct strip *s)
+{
+	size_t i = s->pos, end;
+
+	do {
+		while (i < s->len && is_blank(s->src[i]))
+			i++;
+		end = newline_end(s, i);
+		if (!end)
+			return;
+		flush(s);
+		s->pos = end;
+		s->from = end;
+		i = end;
+	} while (i < s->len);
+}
+
+/* Whether the line that starts at dst[line] continues the one before it. */
+static int continued(const struct strip *s, size_t line)
+{
+	return line && ends_in_splice(s->dst, line - 1);
+}
+
+/* Removes the comment src[start..end) if it may go. */
+static void comment(struct strip *s, size_t start, size_t end)
+{
+	const char *newline;
+	size_t line, before;
+
+	if (memmem(s->src + start, end - start, "SPDX", 4)) {
+		s->pos = end;
+		return;
+	}
+	s->pos = start;
+	flush(s);
+	newline = memrchr(s->dst, '\n', s->out);
+	line = newline ? newline - s->dst + 1 : 0;
+	before = s->out;
+	while (before > line && is_blank(s->dst[before - 1]))
+		before--;
+	s->pos = end;
+	/*
+	 * Without the comment, this backslash might stand at the end of the
+	 * line and continue it.
+	 */
+	if (before > line && s->dst[before - 1] == '\\')
+		return;
+	while (s->pos < s->len && is_blank(s->src[s->pos]))
+		s->pos++;
+	s->from = s->pos;
+	end = newline_end(s, s->pos);
+	if (!end) {
+		if (!s->out || !is_blank(s->dst[s->out - 1]))
+			s->dst[s->out++] = ' ';
+		return;
+	}
+	s->out = before;
+	if (before == line && !continued(s, line)) {
+		s->pos = end;
+		s->from = end;
+		s->expect = EXPECT_HASH;
+		skip_blank_lines(s);
+	}
+}
+
+/* Passes a comment, or a slash that starts none. */
+static void slash(struct strip *s)
+{
+	size_t start = s->pos, next = skip_splices(s, start + 1), end;
+
+	if (next == s->len) {
+		s->pos = next;
+	} else if (s->src[next] == '/') {
+		s->pos = line_end(s, next + 1);
+		s->expect = EXPECT_NOTHING;
+	} else if (s->src[next] == '*') {
+		end = comment_end(s, next + 1);
+		if (end)
+			comment(s, start, end);
+		else
+			s->pos = s->len; /* for the compiler to complain of */
+	} else {
+		s->pos = start + 1;
+	}
+}
+
+/*
+ * Whether a quote at src[i] opens a raw string, which GNU C has from C++:
+ * R"delimiter(text)delimiter".
+ */
+static int is_raw(const struct strip *s, size_t i)
+{
+	static const char * const prefixes[] = { "R", "LR", "uR", "UR", "u8R" };
+	size_t n = 0, p;
+
+	while (n < 4 && n < i && is_ident(s->src[i - n - 1]))
+		n++;
+	for (p = 0; p < ARRAY_SIZE(prefixes); p++) {
+		if (strlen(prefixes[p]) == n &&
+		    !memcmp(prefixes[p], s->src + i - n, n))
+			return 1;
+	}
+	return 0;
+}
+
+/* The end of the raw string whose delimiter starts at src[i], or 0. */
+static size_t raw_end(const struct strip *s, size_t i)
+{
+	const char *delimiter = s->src + i, *end;
+	char last[18];
+	size_t n;
+
+	for (n = 0; ; n++) {
+		if (n == 17 || i + n == s->len)
+			return 0;
+		if (delimiter[n] == '(')
+			break;
+		if (delimiter[n] && strchr(" )\\\t\v\f\n\r\"", delimiter[n]))
+			return 0;
+	}
+	last[0] = ')';
+	memcpy(last + 1, delimiter, n);
+	last[n + 1] = '"';
+	end = memmem(delimiter + n, s->len - i - n, last, n + 2);
+	return end ? (size_t)(end - s->src) + n + 2 : 0;
+}
+
+/* Passes a string or a character constant. */
+static void quote(struct strip *s, char mark)
+{
+	size_t i = s->pos + 1, end;
+
+	if (mark == '"' && is_raw(s, s->pos)) {
+		end = raw_end(s, i);
+		if (end) {
+			s->pos = end;
+			return;
+		}
+	}
+	while (i < s->len) {
+		if (s->src[i] == mark) {
+			s->pos = i + 1;
+			return;
+		}
+		if (s->src[i] == '\n') {
+			s->pos = i;
+			return;
+		}
+		if (s->src[i] != '\\') {
+			i++;
+			continue;
+		}
+		end = splice_end(s, i);
+		if (end) {
+			i = end;
+			continue;
+		}
+		/* The escaped character, unless the line ends here. */
+		i = skip_splices(s, i + 1);
+		if (i < s->len && s->src[i] != '\n')
+			i++;
+	}
+	s->pos = s->len;
+}
+
+/* Passes the name of a directive, which line continuations may split. */
+static void directive_name(struct strip *s)
+{
+	static const char * const names[] = {
+		"include", "include_next", "import", "embed",
+	};
+	size_t i = s->pos, n = 0;
+	char name[16];
+
+	while (i < s->len && is_ident(s->src[i])) {
+		if (n < sizeof(name) - 1)
+			name[n++] = s->src[i];
+		i++;
+		s->pos = i;
+		i = skip_splices(s, i);
+	}
+	name[n] = '\0';
+	s->expect = EXPECT_NOTHING;
+	for (i = 0; i < ARRAY_SIZE(names); i++) {
+		if (!strcmp(name, names[i]))
+			s->expect = EXPECT_HEADER;
+	}
+}
+
+/* Passes a header name, which knows no escapes, and tells whether there is one. */
+static int header_name(struct strip *s)
+{
+	char last = s->src[s->pos] == '<' ? '>' : '"';
+	size_t i = skip_splices(s, s->pos + 1);
+
+	s->expect = EXPECT_NOTHING;
+	while (i < s->len && s->src[i] != '\n') {
+		if (s->src[i] == last) {
+			s->pos = i + 1;
+			return 1;
+		}
+		i = skip_splices(s, i + 1);
+	}
+	return 0;
+}
+
+/*
+ * Consumes what is of interest at the start of a line and after #include, and
+ * tells whether it consumed anything.
+ */
+static int directive(struct strip *s)
+{
+	enum expect before = s->expect;
+	char c = s->src[s->pos];
+	size_t next;
+
+	if (is_blank(c)) {
+		s->pos++;
+		return 1;
+	}
+	if (c == '/' || c == '\\') {
+		/*
+		 * A comment or a continuation leaves us where we are in the
+		 * directive. Any other token ends our interest.
+		 */
+		next = skip_splices(s, s->pos + 1);
+		if (c == '/' && next < s->len && s->src[next] == '*') {
+			slash(s);
+			s->expect = before;
+			return 1;
+		}
+		next = splice_end(s, s->pos);
+		if (next) {
+			s->pos = next;
+			return 1;
+		}
+	} else if (before == EXPECT_HASH && c == '#') {
+		s->expect = EXPECT_NAME;
+		s->pos++;
+		return 1;
+	} else if (before == EXPECT_HASH && c == '%' && s->pos + 1 < s->len &&
+		   s->src[s->pos + 1] == ':') {
+		s->expect = EXPECT_NAME;
+		s->pos += 2;
+		return 1;
+	} else if (before == EXPECT_NAME && is_ident(c)) {
+		directive_name(s);
+		return 1;
+	} else if (before == EXPECT_HEADER && (c == '<' || c == '"')) {
+		return header_name(s);
+	}
+	s->expect = EXPECT_NOTHING;
+	return 0;
+}
+
+/* Strips len bytes of src into dst, which is as large, and returns the size. */
+static size_t strip(char *dst, const char *src, size_t len)
+{
+	struct strip s = {
+		.src = src, .len = len, .dst = dst, .expect = EXPECT_HASH,
+	};
+	size_t end;
+	char c;
+
+	skip_blank_lines(&s);
+	while (s.pos < len) {
+		if (s.expect != EXPECT_NOTHING && directive(&s))
+			continue;
+		c = src[s.pos];
+		switch (c) {
+		case '\n':
+			s.pos++;
+			s.expect = EXPECT_HASH;
+			skip_blank_lines(&s);
+			break;
+		case '/':
+			slash(&s);
+			break;
+		case '"':
+		case '\'':
+			quote(&s, c);
+			break;
+		case '\\':
+			end = splice_end(&s, s.pos);
+			s.pos = end ? end : s.pos + 1;
+			break;
+		default:
+			do
+				s.pos++;
+			while (s.pos < len &&
+			       !special[(unsigned char)src[s.pos]]);
+		}
+	}
+	flush(&s);
+	return s.out;
+}
+
+/* Select: which headers there are, and which files hold them. */
+
+struct header {
+	char *name;		/* in the archive, without the leading ./ */
+	char *path;		/* a regular file, reached without links */
+	off_t size;
+	int tree;		/* 1 for the object tree, which wins */
+};
+
+struct selection {
+	char *roots[2];
+	int nr_roots;
+	struct header *headers;
+	size_t nr, room;
+};
+
+/* The directories in which we are. */
+struct above {
+	const struct above *up;
+	const char *path;
+};
+
+/* Linux follows as many links in one name. */
+#define MAX_LINKS 40
+
+/*
+ * Follows all links in an absolute path. Returns the path without links, and
+ * what it is in *st; or NULL, and why in *why.
+ */
+static char *resolve(const char *path, struct stat *st, char **why)
+{
+	char *at = text("/"), *rest = text("%s", path), *part = rest;
+	char *next, *slash, link[4096];
+	ssize_t n;
+	int links = 0, err;
+
+	if (lstat(at, st))
+		goto failed;
+	while (*part) {
+		slash = strchrnul(part, '/');
+		n = slash - part;
+		if (!n || (n == 1 && part[0] == '.')) {
+			part = slash + !!*slash;
+			continue;
+		}
+		if (n == 2 && part[0] == '.' && part[1] == '.') {
+			next = strrchr(at, '/');
+			next[next == at] = '\0';
+			part = slash + !!*slash;
+			continue;
+		}
+		if (!S_ISDIR(st->st_mode)) {
+			errno = ENOTDIR;
+			goto failed;
+		}
+		next = text("%s/%.*s", at[1] ? at : "", (int)n, part);
+		free(at);
+		at = next;
+		part = slash + !!*slash;
+		if (lstat(at, st))
+			goto failed;
+		if (!S_ISLNK(st->st_mode))
+			continue;
+		if (++links > MAX_LINKS) {
+			errno = ELOOP;
+			goto failed;
+		}
+		n = readlink(at, link, sizeof(link));
+		if (n < 0 || n == sizeof(link)) {
+			errno = n < 0 ? errno : ENAMETOOLONG;
+			goto failed;
+		}
+		next = text("%.*s/%s", (int)n, link, part);
+		free(rest);
+		rest = next;
+		part = rest;
+		/* What the link stands in is a directory, the link is not. */
+		next = link[0] == '/' ? at : strrchr(at, '/');
+		next[next == at] = '\0';
+		if (lstat(at, st))
+			goto failed;
+	}
+	if (lstat(at, st))
+		goto failed;
+	free(rest);
+	return at;
+
+failed:
+	err = errno;
+	*why = err == ELOOP ? text("leads back to itself") :
+			      text("%s: %s", at, strerror(err));
+	free(at);
+	free(rest);
+	errno = err;
+	return NULL;
+}
+
+static int inside(const struct selection *s, const char *path)
+{
+	size_t n;
+	int i;
+
+	for (i = 0; i < s->nr_roots; i++) {
+		n = strlen(s->roots[i]);
+		if (n == 1 || (!strncmp(path, s->roots[i], n) &&
+			       (!path[n] || path[n] == '/')))
+			return 1;
+	}
+	return 0;
+}
+
+static void add_header(struct selection *s, char *name, char *path, off_t size,
+		       int tree)
+{
+	if (s->nr == s->room) {
+		s->room = s->room ? 2 * s->room : 4096;
+		s->headers = resize(s->headers, s->room * sizeof(*s->headers));
+	}
+	s->headers[s->nr].name = name;
+	s->headers[s->nr].path = path;
+	s->headers[s->nr].size = size;
+	s->headers[s->nr].tree = tree;
+	s->nr++;
+}
+
+static void die_of_link(const char *link, const char *why)
+{
+	char target[4096];
+	ssize_t n = readlink(link, target, sizeof(target));
+
+	die("symbolic link %s -> %.*s: %s", link, n < 0 ? 0 : (int)n, target, why);
+}
+
+static int compare_entries(const void *a, const void *b)
+{
+	return strcmp(*(char * const *)a, *(char * const *)b);
+}
+
+/* The names in a directory, sorted, so that the first mistake is always the same. */
+static char **list(const char *path, size_t *nr)
+{
+	DIR *dir = opendir(path);
+	struct dirent *entry;
+	char **names = NULL;
+	size_t room = 0;
+
+	if (!dir)
+		die("listing %s: %s", path, strerror(errno));
+	*nr = 0;
+	for (;;) {
+		errno = 0;
+		entry = readdir(dir);
+		if (!entry)
+			break;
+		if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, ".."))
+			continue;
+		if (*nr == room) {
+			room = room ? 2 * room : 64;
+			names = resize(names, room * sizeof(*names));
+		}
+		names[(*nr)++] = text("%s", entry->d_name);
+	}
+	if (errno)
+		die("listing %s: %s", path, strerror(errno));
+	closedir(dir);
+	if (*nr)
+		qsort(names, *nr, sizeof(*names), compare_entries);
+	return names;
+}
+
+/*
+ * Selects the headers below the directory at, which is name in the archive.
+ * above are the directories in which it is, the nearest first.
+ */
+static void walk(struct selection *s, int tree, const char *at,
+		 const char *name, const struct above *up)
+{
+	struct above here = { .up = up, .path = at };
+	const struct above *above;
+	struct stat st;
+	size_t nr, i, len;
+	char **names = list(at, &nr), *path, *file, *to, *why;
+	int header;
+
+	for (i = 0; i < nr; i++) {
+		path = text("%s/%s", at[1] ? at : "", names[i]);
+		file = text("%s/%s", name, names[i]);
+		len = strlen(names[i]);
+		header = len >= 2 && !strcmp(names[i] + len - 2, ".h");
+		free(names[i]);
+		if (lstat(path, &st))
+			die("%s: %s", path, strerror(errno));
+		if (S_ISLNK(st.st_mode)) {
+			to = resolve(path, &st, &why);
+			if (!to)
+				die_of_link(path, why);
+			if ((header || S_ISDIR(st.st_mode)) && !inside(s, to))
+				die_of_link(path, "leads outside the kernel trees");
+			if (S_ISDIR(st.st_mode)) {
+				for (above = &here; above; above = above->up) {
+					if (!strcmp(above->path, to))
+						die_of_link(path, "leads back to itself");
+				}
+			}
+			free(path);
+			path = to;
+		}
+		if (S_ISDIR(st.st_mode)) {
+			walk(s, tree, path, file, &here);
+		} else if (header) {
+			if (!S_ISREG(st.st_mode))
+				die("%s is neither a file nor a directory", path);
+			add_header(s, file, path, st.st_size, tree);
+			continue;
+		}
+		free(file);
+		free(path);
+	}
+	free(names);
+}
+
+/* Walks one of the directories that hold headers; it may be a link itself. */
+static void top(struct selection *s, int tree, const char *sub)
+{
+	char *path = text("%s/%s", s->roots[tree], sub), *at, *why;
+	struct stat st;
+
+	at = resolve(path, &st, &why);
+	if (!at) {
+		/* An object tree need not have both. */
+		if (tree && errno == ENOENT && stat(path, &st) && errno == ENOENT) {
+			free(why);
+			free(path);
+			return;
+		}
+		die("finding %s: %s", path, why);
+	}
+	if (!S_ISDIR(st.st_mode))
+		die("%s is not a directory", path);
+	if (!inside(s, at))
+		die("symbolic link %s -> %s: leads outside the kernel trees", path, at);
+	walk(s, tree, at, sub, NULL);
+	free(at);
+	free(path);
+}
+
+/* Paths are in order directory by directory: the slash is before all other bytes. */
+static int rank(unsigned char c)
+{
+	return c == '/' ? 1 : c ? c + 1 : 0;
+}
+
+static int compare_headers(const void *a, const void *b)
+{
+	const struct header *x = a, *y = b;
+	const char *p = x->name, *q = y->name;
+
+	while (*p && *p == *q) {
+		p++;
+		q++;
+	}
+	return *p == *q ? y->tree - x->tree : rank(*p) - rank(*q);
+}
+
+static void add_tree(struct selection *s, const char *path)
+{
+	char *absolute, *cwd, *root, *why;
+	struct stat st;
+
+	if (path[0] == '/') {
+		absolute = text("%s", path);
+	} else {
+		cwd = getcwd(NULL, 0);
+		if (!cwd)
+			die("finding the current directory: %s", strerror(errno));
+		absolute = text("%s/%s", cwd, path);
+		free(cwd);
+	}
+	root = resolve(absolute, &st, &why);
+	if (!root)
+		die("finding the tree %s: %s", path, why);
+	if (!S_ISDIR(st.st_mode))
+		die("the tree %s is not a directory", path);
+	free(absolute);
+	if (s->nr_roots && !strcmp(s->roots[0], root)) {
+		free(root);
+		return;
+	}
+	s->roots[s->nr_roots++] = root;
+}
+
+static void select_headers(struct selection *s, const char *srcarch)
+{
+	char *arch = text("arch/%s/include", srcarch), *path;
+	struct stat st;
+	size_t i, nr;
+	int tree;
+
+	/*
+	 * The object tree's, when there is one: a stale one in the source tree
+	 * must not hide that the object tree has none.
+	 */
+	path = text("%s/include/generated/autoconf.h", s->roots[s->nr_roots - 1]);
+	if (stat(path, &st))
+		die("%s: %s: is the kernel configured, and \"make prepare\" done?",
+		    path, strerror(errno));
+	free(path);
+	for (tree = 0; tree < s->nr_roots; tree++) {
+		top(s, tree, "include");
+		top(s, tree, arch);
+	}
+	free(arch);
+	qsort(s->headers, s->nr, sizeof(*s->headers), compare_headers);
+	for (i = 0, nr = 0; i < s->nr; i++) {
+		if ((!nr || strcmp(s->headers[nr - 1].name, s->headers[i].name)) &&
+		    /* When it is there depends on the order of the build. */
+		    strcmp(s->headers[i].name, "include/generated/utsversion.h")) {
+			s->headers[nr++] = s->headers[i];
+			continue;
+		}
+		free(s->headers[i].name);
+		free(s->headers[i].path);
+	}
+	s->nr = nr;
+}
+
+/* Tar: POSIX.1-1988, and for names that do not fit, POSIX.1-2001. */
+
+#define BLOCK 512
+
+struct block {
+	char name[100];
+	char mode[8];
+	char uid[8];
+	char gid[8];
+	char size[12];
+	char mtime[12];
+	char checksum[8];
+	char type;
+	char link[100];
+	char magic[8];
+	char user[32];
+	char group[32];
+	char major[8];
+	char minor[8];
+	char prefix[155];
+	char unused[12];
+};
+
+static struct {
+	char bytes[1 << 20];
+	size_t used;
+} output;
+
+static void write_output(void)
+{
+	size_t done = 0;
+	ssize_t n;
+
+	while (done < output.used) {
+		n = write(STDOUT_FILENO, output.bytes + done, output.used - done);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			die("writing the tar: %s", strerror(errno));
+		done += n;
+	}
+	output.used = 0;
+}
+
+static void put(const char *bytes, size_t len)
+{
+	size_t n;
+
+	while (len) {
+		n = sizeof(output.bytes) - output.used;
+		if (n > len)
+			n = len;
+		memcpy(output.bytes + output.used, bytes, n);
+		output.used += n;
+		bytes += n;
+		len -= n;
+		if (output.used == sizeof(output.bytes))
+			write_output();
+	}
+}
+
+/* Fills the last block up. */
+static void pad(unsigned long long size)
+{
+	static const char zero[BLOCK];
+
+	if (size % BLOCK)
+		put(zero, BLOCK - size % BLOCK);
+}
+
+static void set_octal(char *field, size_t len, unsigned long long value)
+{
+	size_t i = len - 1;
+
+	field[i] = '\0';
+	while (i) {
+		field[--i] = '0' + (value & 7);
+		value >>= 3;
+	}
+	if (value)
+		die("a number does not fit into the tar");
+}
+
+#define SET_OCTAL(field, value) set_octal(field, sizeof(field), value)
+
+static void set_name(char *field, size_t len, const char *name)
+{
+	size_t n = strlen(name);
+
+	memcpy(field, name, n < len ? n : len);
+	if (n <= len || field[len - 1] != '/')
+		return;
+	/* A file must not look like a directory, once its name is cut. */
+	for (n = len - 1; n && name[n - 1] == '/'; n--)
+		;
+	field[n] = '\0';
+}
+
+#define SET_NAME(field, name) set_name(field, sizeof(field), name)
+
+static void put_block(struct block *block)
+{
+	const unsigned char *bytes = (const unsigned char *)block;
+	unsigned int sum = 0;
+	size_t i;
+
+	memcpy(block->magic, "ustar\00000", sizeof(block->magic));
+	memset(block->checksum, ' ', sizeof(block->checksum));
+	for (i = 0; i < sizeof(*block); i++)
+		sum += bytes[i];
+	/* The last byte of this field stays a blank. */
+	set_octal(block->checksum, sizeof(block->checksum) - 1, sum);
+	put((const char *)block, sizeof(*block));
+}
+
+/* A copy of name without what is not ASCII. */
+static char *ascii(const char *name)
+{
+	char *copy = text("%s", name), *to = copy;
+
+	for (; *name; name++) {
+		if ((unsigned char)*name < 0x80)
+			*to++ = *name;
+	}
+	*to = '\0';
+	return copy;
+}
+
+/*
+ * Where a name can be split into a prefix and the rest, each of which fits into
+ * its field. NULL: nowhere, and "" for a name that need not be split.
+ */
+static const char *split(const char *name)
+{
+	const size_t most = sizeof(((struct block *)0)->name);
+	const size_t most_before = sizeof(((struct block *)0)->prefix);
+	size_t len = strlen(name), i;
+	const char *c;
+
+	for (c = name; *c; c++) {
+		if ((unsigned char)*c >= 0x80)
+			return NULL;
+	}
+	if (len <= most)
+		return "";
+	i = len > most_before + 1 ? most_before + 1 : len - (name[len - 1] == '/');
+	c = memrchr(name, '/', i);
+	if (!c || c == name || !c[1] || strlen(c + 1) > most)
+		return NULL;
+	return c;
+}
+
+/* An extended header that gives the next entry its name. */
+static void put_extended(const char *name)
+{
+	struct block block = { .type = 'x' };
+	char digits[24];
+	size_t len = strlen(name), size, i;
+	const char *base;
+	char *record, *plain;
+
+	/* The length of a record counts its own digits. */
+	size = len + strlen(" path=\n");
+	for (i = 1; ; i++) {
+		sprintf(digits, "%zu", size + i);
+		if (strlen(digits) == i)
+			break;
+	}
+	record = text("%s path=%s\n", digits, name);
+	size = strlen(record);
+
+	/* ./a/b has its extended header in a/PaxHeaders.0/b, ./a/ in a/. */
+	base = strrchr(name, '/') + 1;
+	plain = text("%.*sPaxHeaders.0/%s", (int)(base - name) - 2, name + 2, base);
+	base = plain;
+	plain = ascii(base);
+	free((char *)base);
+	len = strlen(plain);
+	if (len > sizeof(block.name))
+		len = sizeof(block.name);
+	while (len && plain[len - 1] == '/')
+		len--;
+	memcpy(block.name, plain, len);
+	SET_OCTAL(block.mode, 0);
+	SET_OCTAL(block.uid, 0);
+	SET_OCTAL(block.gid, 0);
+	SET_OCTAL(block.size, size);
+	SET_OCTAL(block.mtime, 0);
+	put_block(&block);
+	put(record, size);
+	pad(size);
+	free(plain);
+	free(record);
+}
+
+/* The header of an entry. */
+static void put_entry(char type, const char *name, unsigned int mode,
+		      unsigned long long size, unsigned long long mtime)
+{
+	struct block block = { .type = type };
+	const char *at = split(name);
+	char *plain;
+
+	if (!at) {
+		put_extended(name);
+		plain = ascii(name);
+		SET_NAME(block.name, plain);
+		free(plain);
+	} else if (*at) {
+		plain = text("%.*s", (int)(at - name), name);
+		SET_NAME(block.prefix, plain);
+		SET_NAME(block.name, at + 1);
+		free(plain);
+	} else {
+		SET_NAME(block.name, name);
+	}
+	SET_OCTAL(block.mode, mode);
+	SET_OCTAL(block.uid, 0);
+	SET_OCTAL(block.gid, 0);
+	SET_OCTAL(block.size, size);
+	SET_OCTAL(block.mtime, mtime);
+	SET_OCTAL(block.major, 0);
+	SET_OCTAL(block.minor, 0);
+	put_block(&block);
+}
+
+/* Reads a header whole, and fails when it changed meanwhile. */
+static size_t read_header(const struct header *header, char **bytes, size_t *room)
+{
+	int fd = open(header->path, O_RDONLY | O_CLOEXEC);
+	struct stat before, after;
+	size_t len = 0;
+	ssize_t n;
+
+	if (fd < 0 || fstat(fd, &before))
+		die("reading %s: %s", header->path, strerror(errno));
+	/* One byte more than there should be, to see the end with the same read. */
+	if (*room < (size_t)before.st_size + 1) {
+		*room = before.st_size + 1;
+		*bytes = resize(*bytes, *room);
+	}
+	while (len < *room) {
+		n = read(fd, *bytes + len, *room - len);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			die("reading %s: %s", header->path, strerror(errno));
+		if (!n)
+			break;
+		len += n;
+	}
+	if (fstat(fd, &after))
+		die("reading %s: %s", header->path, strerror(errno));
+	if (!S_ISREG(before.st_mode) || (off_t)len != before.st_size ||
+	    after.st_size != before.st_size ||
+	    after.st_mtim.tv_sec != before.st_mtim.tv_sec ||
+	    after.st_mtim.tv_nsec != before.st_mtim.tv_nsec)
+		die("%s changed while it was read", header->path);
+	close(fd);
+	return len;
+}
+
+/* The directories of name, from the one at name[same] on. */
+static void put_directories(const char *name, size_t same, unsigned long long mtime)
+{
+	const char *slash;
+	char *entry;
+
+	for (slash = name + same; (slash = strchr(slash, '/')); slash++) {
+		entry = text("./%.*s/", (int)(slash - name), name);
+		put_entry('5', entry, 0755, 0, mtime);
+		free(entry);
+	}
+}
+
+static void write_tar(const struct selection *s, unsigned long long mtime)
+{
+	static const char end[2 * BLOCK];
+	size_t raw_room = 0, stripped_room = 0, len, i, j, same;
+	char *raw = NULL, *stripped = NULL, *entry;
+	const char *name, *last = "";
+
+	put_entry('5', "./", 0755, 0, mtime);
+	for (i = 0; i < s->nr; i++) {
+		name = s->headers[i].name;
+		/* Directories up to here were those of the last header too. */
+		for (j = 0, same = 0; last[j] && last[j] == name[j]; j++) {
+			if (last[j] == '/')
+				same = j + 1;
+		}
+		put_directories(name, same, mtime);
+		last = name;
+
+		len = read_header(&s->headers[i], &raw, &raw_room);
+		if (stripped_room < len) {
+			stripped_room = len;
+			stripped = resize(stripped, stripped_room);
+		}
+		len = strip(stripped, raw, len);
+		entry = text("./%s", name);
+		put_entry('0', entry, 0644, len, mtime);
+		free(entry);
+		put(stripped, len);
+		pad(len);
+	}
+	put(end, sizeof(end));
+	write_output();
+	if (close(STDOUT_FILENO))
+		die("writing the tar: %s", strerror(errno));
+	free(raw);
+	free(stripped);
+}
+
+/* Time stamps. */
+
+/* 1980-01-01: of the epoch itself, some versions of tar complain. */
+#define FIXED_DATE 315532800
+
+/* The last second that a tar header holds in its octal field. */
+#define MAX_EPOCH ((1LL << 33) - 1)
+
+struct date {
+	int year, month, day;
+	int hour, minute, second;
+	int pm;			/* 1: am, 2: pm, 0: of 24 hours */
+	int zone;		/* minutes to the east */
+};
+
+/* Reads a number of at least min and at most max digits. */
+static const char *number(const char *at, int min, int max, int *value)
+{
+	int n;
+
+	*value = 0;
+	for (n = 0; n < max && at[n] >= '0' && at[n] <= '9'; n++)
+		*value = *value * 10 + at[n] - '0';
+	return n < min ? NULL : at + n;
+}
+
+/* Reads one of the words of three letters in words. */
+static const char *word(const char *at, const char *words, int *value)
+{
+	for (*value = 0; words[3 * *value]; (*value)++) {
+		if (!strncmp(at, words + 3 * *value, 3))
+			return at + 3;
+	}
+	return NULL;
+}
+
+/* Reads +02:00, or +0200 without the colon. */
+static const char *offset(const char *at, int colon, int *zone)
+{
+	int sign = *at == '-' ? -1 : 1, hours, minutes;
+
+	if (*at != '+' && *at != '-')
+		return NULL;
+	at = number(at + 1, 2, 2, &hours);
+	if (!at || (colon && *at++ != ':'))
+		return NULL;
+	at = number(at, 2, 2, &minutes);
+	if (!at || hours > 23 || minutes > 59)
+		return NULL;
+	*zone = sign * (60 * hours + minutes);
+	return at;
+}
+
+/* Reads what one letter of a format stands for. */
+static const char *field(char letter, const char *at, struct date *date)
+{
+	int n;
+
+	switch (letter) {
+	case 'a':
+		return word(at, "SunMonTueWedThuFriSat", &n);
+	case 'b':
+		at = word(at, "JanFebMarAprMayJunJulAugSepOctNovDec", &date->month);
+		date->month++;
+		return at;
+	case 'Y':
+		return number(at, 4, 4, &date->year);
+	case 'm':
+		return number(at, 2, 2, &date->month);
+	case 'd':
+		return number(at, 2, 2, &date->day);
+	case 'e':
+		return number(at, 1, 2, &date->day);
+	case 'H':
+		return number(at, 2, 2, &date->hour);
+	case 'M':
+		return number(at, 2, 2, &date->minute);
+	case 'S':
+		return number(at, 2, 2, &date->second);
+	case 'p':
+		date->pm = at[0] == 'P' ? 2 : 1;
+		return (at[0] == 'A' || at[0] == 'P') && at[1] == 'M' ? at + 2 : NULL;
+	case 'Z':
+		return !strncmp(at, "UTC", 3) || !strncmp(at, "GMT", 3) ? at + 3 : NULL;
+	case 'z':
+		return offset(at, 0, &date->zone);
+	case ':':
+		return *at == 'Z' ? at + 1 : offset(at, 1, &date->zone);
+	}
+	return NULL;
+}
+
+/* Tells whether all of a text has a format; a blank stands for some. */
+static int matches(const char *format, const char *at, struct date *date)
+{
+	memset(date, 0, sizeof(*date));
+	for (; *format; format++) {
+		if (*format == '%') {
+			at = field(*++format, at, date);
+			if (!at)
+				return 0;
+		} else if (*at++ != *format) {
+			return 0;
+		} else if (*format == ' ') {
+			while (*at == ' ')
+				at++;
+		}
+	}
+	return !*at;
+}
+
+/* Seconds since 1970, or -1 when there is no such date. */
+static long long seconds(const struct date *date)
+{
+	static const int days[] = {
+		31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31
+	};
+	int year = date->year, hour = date->hour, leap, month;
+	long long n;
+
+	leap = (!(year % 4) && year % 100) || !(year % 400);
+	if (date->month < 1 || date->month > 12 || date->day < 1 ||
+	    date->day > days[date->month - 1] + (leap && date->month == 2) ||
+	    hour > (date->pm ? 12 : 23) || date->minute > 59 || date->second > 59)
+		return -1;
+	if (date->pm)
+		hour = hour % 12 + (date->pm == 2 ? 12 : 0);
+	year--;
+	n = 365LL * year + year / 4 - year / 100 + year / 400 - 719162;
+	for (month = 1; month < date->month; month++)
+		n += days[month - 1] + (leap && month == 2);
+	n += date->day - 1;
+	return ((n * 24 + hour) * 60 + date->minute - date->zone) * 60 + date->second;
+}
+
+/* Reads seconds, all of digits. Returns -1 when they are none. */
+static long long epoch(const char *digits)
+{
+	long long n = 0;
+
+	if (!*digits)
+		return -1;
+	for (; *digits; digits++) {
+		if (*digits < '0' || *digits > '9' || n > MAX_EPOCH)
+			return -1;
+		n = 10 * n + *digits - '0';
+	}
+	return n > MAX_EPOCH ? -1 : n;
+}
+
+/*
+ * What date prints by default and with its -u, -R, -I and --rfc-3339 options.
+ * Without a zone, dates are in UTC, so that the tar does not depend on the
+ * machine's.
+ */
+static const char * const formats[] = {
+	"%a %b %e %H:%M:%S %Z %Y",
+	"%a %b %e %H:%M:%S %Y",
+	"%a %b %e %H:%M:%S %p %Z %Y",
+	"%a %e %b %H:%M:%S %Z %Y",
+	"%a %e %b %Y %H:%M:%S %Z",
+	"%a %b %e %H:%M:%S %z %Y",
+	"%a, %e %b %Y %H:%M:%S %z",
+	"%a, %e %b %Y %H:%M:%S %Z",
+	"%Y-%m-%dT%H:%M:%S%:",
+	"%Y-%m-%dT%H:%M:%S%z",
+	"%Y-%m-%d %H:%M:%S%:",
+	"%Y-%m-%d %H:%M:%S %z",
+	"%Y-%m-%d %H:%M:%S %Z",
+	"%Y-%m-%d %H:%M:%S",
+	"%Y-%m-%dT%H:%M:%S",
+	"%Y-%m-%d %H:%M",
+	"%Y-%m-%d",
+};
+
+/* Reads @ and seconds, or a date. Returns -1 when it is neither. */
+static long long parse_date(const char *value)
+{
+	struct date date;
+	size_t i;
+
+	if (value[0] == '@')
+		return epoch(value + 1);
+	for (i = 0; i < ARRAY_SIZE(formats); i++) {
+		if (matches(formats[i], value, &date))
+			return seconds(&date);
+	}
+	return -1;
+}
+
+/*
+ * A value that cannot be read is a mistake in the input: guessing would silently
+ * give other bytes.
+ */
+static unsigned long long timestamp(void)
+{
+	const char *name = "SOURCE_DATE_EPOCH";
+	const char *value = getenv(name);
+	long long n;
+
+	if (value && *value) {
+		n = epoch(value);
+	} else {
+		name = "KBUILD_BUILD_TIMESTAMP";
+		value = getenv(name);
+		if (!value || !*value)
+			return FIXED_DATE;
+		n = parse_date(value);
+	}
+	if (n < 0 || n > MAX_EPOCH)
+		die("%s is \"%s\", which is no date that is understood", name, value);
+	return n;
+}
+
+int main(int argc, char **argv)
+{
+	struct selection s = { .nr_roots = 0 };
+	unsigned long long mtime;
+	size_t i;
+
+	if (argc < 3 || argc > 4 || !argv[1][0] || strchr(argv[1], '/') ||
+	    argv[1][0] == '.') {
+		fputs("usage: kheaders_pack SRCARCH SOURCE [BUILD] >TAR\n", stderr);
+		return 2;
+	}
+	mtime = timestamp();
+	add_tree(&s, argv[2]);
+	if (argc == 4)
+		add_tree(&s, argv[3]);
+	select_headers(&s, argv[1]);
+	write_tar(&s, mtime);
+	for (i = 0; i < s.nr; i++) {
+		free(s.headers[i].name);
+		free(s.headers[i].path);
+	}
+	free(s.headers);
+	free(s.roots[0]);
+	free(s.roots[1]);
+	return 0;
+}
