@@ -28,6 +28,7 @@ import (
 	"github.com/kheaders/kheaders/harness/guest"
 	"github.com/kheaders/kheaders/harness/hint"
 	"github.com/kheaders/kheaders/harness/kernel"
+	"github.com/kheaders/kheaders/harness/kmod"
 	"github.com/kheaders/kheaders/harness/qemu"
 	"github.com/kheaders/kheaders/harness/report"
 	"github.com/kheaders/kheaders/harness/run"
@@ -179,7 +180,7 @@ type fetched struct {
 func (b *bench) fetch(ctx context.Context) (map[kernel.Spec]fetched, error) {
 	sources := map[kernel.Spec]fetched{}
 	for _, spec := range b.Kernels {
-		source, err := kernel.Fetch(ctx, b.store, spec, func(line string) { b.line("source", "%s", line) })
+		source, err := kernel.Fetch(ctx, b.store, spec, func(line string) { b.line("source", "%s", line) }, b.Targets...)
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
@@ -259,6 +260,7 @@ type Boot struct {
 	work     *work
 	built    kernel.Kernel
 	archive  archiveFile
+	drivers  []kmod.Driver
 	programs guestPrograms
 	accel    qemu.Choice
 	ticksKHz int
@@ -283,6 +285,9 @@ func (w *work) ready(ctx context.Context, source kernel.Source) (*Boot, error) {
 			return err
 		}
 		b.Kernel = b.built.Image
+		if b.drivers, err = w.findDrivers(b.built); err != nil {
+			return err
+		}
 		if b.archive, err = w.packHeaders(groupCtx, b.built); err != nil {
 			return err
 		}

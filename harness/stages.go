@@ -4,6 +4,7 @@ package harness
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -115,12 +116,33 @@ func (w *work) buildKernel(ctx context.Context, tree kernel.Source) (kernel.Kern
 		return kernel.Kernel{}, fmt.Errorf("building the kernel: %w", err)
 	}
 	how := "built"
-	if built.Cached {
+	switch {
+	case built.Cached:
 		how = "from the cache"
+	case w.cell.Spec.Prebuilt():
+		how = "fetched"
 	}
 	w.say("kernel", "%s (%s)", built.Release, how)
 	w.out.Release = built.Release
 	return built, w.artifact("kernel", built.Image)
+}
+
+// findDrivers reads those of the kernel's own modules without which the guest
+// cannot report.
+func (w *work) findDrivers(built kernel.Kernel) ([]kmod.Driver, error) {
+	if built.Modules == "" {
+		return nil, nil
+	}
+	drivers, err := kmod.Drivers(built.Modules, qemu.Drivers()...)
+	if err != nil {
+		return nil, fmt.Errorf("looking for the guest's drivers: %w", err)
+	}
+	var names []string
+	for _, d := range drivers {
+		names = append(names, d.Name)
+	}
+	w.say("drivers", "%s", cmp.Or(strings.Join(names, ", "), "built in"))
+	return drivers, nil
 }
 
 // archiveFile is a packed archive.
@@ -256,7 +278,7 @@ func (w *work) slowdown(a qemu.Accel) float64 {
 func (b *Boot) initramfs(plan wire.Plan) (string, error) {
 	defer b.work.stage("initramfs", time.Now())
 	path := b.work.path("initramfs.cpio")
-	if err := writeInitramfs(path, b.programs, b.Module, plan); err != nil {
+	if err := writeInitramfs(path, b.programs, b.Module, b.drivers, plan); err != nil {
 		return "", err
 	}
 	return path, b.work.artifact("initramfs", path)
@@ -266,7 +288,10 @@ func (b *Boot) initramfs(plan wire.Plan) (string, error) {
 func (b *Boot) plan() wire.Plan {
 	w := b.work
 	p := testPlan(w.cell.Target, b.archive.SHA256, b.archive.Size, b.built.Release)
-	p.Expect.Thorough = w.Thorough
+	p.Expect.Thorough, p.Expect.Version = w.Thorough, b.built.Version
+	for _, d := range b.drivers {
+		p.Drivers = append(p.Drivers, "/"+driverPath(d))
+	}
 	// The guest gives up a little before we do, so that it can say where.
 	p.DeadlineSeconds = 0.8 * w.Deadline.Seconds() * w.slowdown(b.accel.Accel)
 	return p
@@ -284,19 +309,24 @@ func testPlan(t target.Target, sha256 string, size int64, release string) wire.P
 	}
 }
 
+// driverPath is where a driver lies in the guest.
+func driverPath(d kmod.Driver) string { return initramfs.DriversPath + "/" + d.Name + ".ko" }
+
 // writeInitramfs writes u-root's image with our files behind it.
-func writeInitramfs(path string, programs guestPrograms, module string, plan wire.Plan) error {
+func writeInitramfs(path string, programs guestPrograms, module string, drivers []kmod.Driver, plan wire.Plan) error {
 	text, err := json.MarshalIndent(plan, "", "\t")
 	if err != nil {
 		return err
 	}
-	err = writeFile(path, func(out io.Writer) error {
-		return initramfs.Write(out, programs.Base, []initramfs.File{
-			{Path: initramfs.TestPath, Mode: 0o755, Source: programs.Tests},
-			{Path: initramfs.ModulePath, Mode: 0o644, Source: module},
-			{Path: strings.TrimPrefix(wire.PlanPath, "/"), Mode: 0o644, Data: text},
-		})
-	})
+	files := []initramfs.File{
+		{Path: initramfs.TestPath, Mode: 0o755, Source: programs.Tests},
+		{Path: initramfs.ModulePath, Mode: 0o644, Source: module},
+		{Path: strings.TrimPrefix(wire.PlanPath, "/"), Mode: 0o644, Data: text},
+	}
+	for _, d := range drivers {
+		files = append(files, initramfs.File{Path: driverPath(d), Mode: 0o644, Data: d.Data})
+	}
+	err = writeFile(path, func(out io.Writer) error { return initramfs.Write(out, programs.Base, files) })
 	if err != nil {
 		return fmt.Errorf("writing the initramfs: %w", err)
 	}

@@ -24,6 +24,9 @@ const (
 	TestPath = "kheaders/guest.test"
 	// ModulePath is the module.
 	ModulePath = "kheaders/kheaders.ko"
+	// DriversPath is the directory of the kernel's own modules that the agent
+	// loads.
+	DriversPath = "kheaders/drivers"
 )
 
 // The commands behind /init, /bin/uinit, which init starts first, and

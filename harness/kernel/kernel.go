@@ -6,7 +6,8 @@
 // build's variables have changed, and make is not called to find that out.
 //
 // An entry "source" of the store holds an unpacked tarball in linux/, an entry
-// "kernel" an object tree in build/ and its configuration in config. The
+// "kernel" an object tree in build/ and its configuration in config, an entry
+// "image" the unpacked packages of a kernel that Debian has built. The
 // object tree is complete: modules are built against it with make's M=.
 // The store's directory "index" holds what is known about the user's own
 // trees.
@@ -50,7 +51,7 @@ type BuildOptions struct {
 	Progress func(string)
 }
 
-// Kernel is a kernel that was built.
+// Kernel is a kernel that was built, by us or by a distribution.
 type Kernel struct {
 	// Dir is the object tree, O= in kbuild's terms. It must not be written
 	// to; building modules against it does not.
@@ -63,6 +64,12 @@ type Kernel struct {
 	Config string
 	// Release is what uname -r says in it.
 	Release string
+	// Version is the kernel's version, which a distribution's release need not
+	// tell.
+	Version string
+	// Modules is the directory of the kernel's own modules, or empty when it
+	// needs none.
+	Modules string
 	// Key identifies the kernel: everything it was built from.
 	Key string
 	// Log is the file with make's output, or empty when nothing was built.
@@ -82,8 +89,15 @@ const (
 // [*ConfigError] when a requested symbol does not come out as requested, with
 // a [*BuildError] when make fails, and with a [*run.NotFoundError] when a tool
 // is missing. The object tree of a failed make stays for inspection until the
-// next build.
+// next build. A kernel that comes built is returned as it was fetched.
 func Build(ctx context.Context, store cache.Store, source Source, o BuildOptions) (Kernel, error) {
+	if source.prebuilt != nil {
+		built, ok := source.prebuilt[o.Target.Name]
+		if !ok {
+			return Kernel{}, fmt.Errorf("the kernel was not fetched for %s", o.Target.Name)
+		}
+		return built, nil
+	}
 	if o.Profile == "" {
 		o.Profile = DefaultProfile
 	}
@@ -138,7 +152,7 @@ func Build(ctx context.Context, store cache.Store, source Source, o BuildOptions
 		return Kernel{}, err
 	}
 	k := Kernel{
-		Dir: entry.Path(objectName), SourceDir: source.Dir, Config: entry.Path(configName),
+		Dir: entry.Path(objectName), SourceDir: source.Dir, Config: entry.Path(configName), Version: source.Version,
 		Key: string(key), Log: log, Cached: entry.Hit,
 	}
 	k.Image = filepath.Join(k.Dir, o.Target.ImagePath)

@@ -34,14 +34,17 @@ type Source struct {
 	// mutable says that the tree is the user's, who may change it at any
 	// time.
 	mutable bool
+	// prebuilt holds the kernels of a source that comes built, by target.
+	prebuilt map[string]Kernel
 }
 
 // Fetch turns a spec into a source tree. Downloads and unpacked tarballs are
 // kept in the store: what is there is used without asking anyone, so a Debian
 // package stays at the version that was fetched first until the store's source
 // directory is removed. A directory is used where it is. Progress receives a
-// line for each step that takes time, with the command that is run.
-func Fetch(ctx context.Context, store cache.Store, spec Spec, progress func(string)) (Source, error) {
+// line for each step that takes time, with the command that is run. The targets
+// are those that a kernel which comes built is fetched for.
+func Fetch(ctx context.Context, store cache.Store, spec Spec, progress func(string), targets ...target.Target) (Source, error) {
 	if progress == nil {
 		progress = func(string) {}
 	}
@@ -53,6 +56,8 @@ func Fetch(ctx context.Context, store cache.Store, spec Spec, progress func(stri
 		return f.tarball(ctx, spec)
 	case formDebian:
 		return f.debian(ctx, spec)
+	case formImage:
+		return f.images(ctx, spec, targets)
 	case formURL:
 		return f.url(ctx, spec)
 	}
@@ -110,6 +115,12 @@ func treeVersion(dir string) (string, error) {
 			return "", err
 		}
 	}
+	return makefileVersionOf(dir)
+}
+
+// makefileVersionOf reads the version from the Makefile in a directory, which
+// may be one of headers.
+func makefileVersionOf(dir string) (string, error) {
 	text, err := os.ReadFile(filepath.Join(dir, "Makefile"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", errors.New("no kernel tree: it has no Makefile")

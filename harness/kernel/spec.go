@@ -16,7 +16,7 @@ import (
 )
 
 // specForms is the hint for a spec that is none.
-const specForms = "a kernel is a directory, a source tarball (.tar, .tar.gz, .tar.xz), debian:6.12, or https://…#sha256=…"
+const specForms = "a kernel is a directory, a source tarball (.tar, .tar.gz, .tar.xz), debian:6.12, debian-image:6.1, or https://…#sha256=…"
 
 // form is what a spec refers to.
 type form int
@@ -25,6 +25,7 @@ const (
 	formDirectory form = iota
 	formTarball
 	formDebian
+	formImage
 	formURL
 )
 
@@ -40,6 +41,9 @@ type Spec struct {
 	url, sha256 string
 }
 
+// Prebuilt tells whether the kernel comes built, with its own configuration.
+func (s Spec) Prebuilt() bool { return s.form == formImage }
+
 // String returns the spec as it was given.
 func (s Spec) String() string { return s.text }
 
@@ -51,8 +55,8 @@ var (
 )
 
 // ParseSpec reads a kernel spec: a directory that holds a kernel tree, a
-// source tarball, debian:VERSION for Debian's package linux-source-VERSION, or
-// a URL of a tarball that ends in #sha256=DIGEST. A path with a colon in it
+// source tarball, debian:VERSION for Debian's package linux-source-VERSION,
+// debian-image:VERSION for the kernel that Debian has built of it, or a URL of a tarball that ends in #sha256=DIGEST. A path with a colon in it
 // has to start with / or ./. Errors are the user's, with a hint.
 func ParseSpec(text string) (Spec, error) {
 	name := scheme.FindString(text)
@@ -67,8 +71,11 @@ func ParseSpec(text string) (Spec, error) {
 		}
 		return Spec{text: text, form: formDebian, version: rest}, nil
 	case "debian-image:":
-		return Spec{}, hint.Usage(fmt.Errorf("kernel %q: Debian's prebuilt kernels are not supported yet", text),
-			"debian:"+rest+" builds a test kernel from Debian's source package")
+		if !debianVersion.MatchString(rest) {
+			return Spec{}, hint.Usage(fmt.Errorf("kernel %q names no version of Debian's linux-image packages", text),
+				"write debian-image:6.1; `apt-cache search ^linux-headers-.*-cloud` lists what there is")
+		}
+		return Spec{text: text, form: formImage, version: rest}, nil
 	case "https:", "http:":
 		return parseURL(text)
 	}

@@ -67,24 +67,9 @@ func Inspect(path string) (Info, error) {
 	return info, nil
 }
 
-// Parse reads the bytes of a .ko: a relocatable ELF file with the section
-// .modinfo, which is a list of zero-terminated key=value texts.
+// Parse reads the bytes of our .ko.
 func Parse(data []byte) (Info, error) {
-	if !bytes.HasPrefix(data, []byte(elf.ELFMAG)) {
-		return Info{}, ErrNotModule
-	}
-	f, err := elf.NewFile(bytes.NewReader(data))
-	if err != nil {
-		return Info{}, malformed(err)
-	}
-	if f.Type != elf.ET_REL {
-		return Info{}, fmt.Errorf("%w: an ELF file of type %v", ErrNotModule, f.Type)
-	}
-	section := f.Section(".modinfo")
-	if section == nil {
-		return Info{}, fmt.Errorf("%w: it has no .modinfo", ErrNotModule)
-	}
-	text, err := contents(data, section)
+	f, modinfo, err := parse(data)
 	if err != nil {
 		return Info{}, err
 	}
@@ -93,7 +78,6 @@ func Parse(data []byte) (Info, error) {
 		return Info{}, err
 	}
 	digest := sha256.Sum256(archive)
-	modinfo := parseModinfo(text)
 	return Info{
 		Machine:  f.Machine,
 		Name:     modinfo["name"],
@@ -102,6 +86,30 @@ func Parse(data []byte) (Info, error) {
 		Size:     int64(len(archive)),
 		Modinfo:  modinfo,
 	}, nil
+}
+
+// parse reads the bytes of any .ko: a relocatable ELF file with the section
+// .modinfo, which is a list of zero-terminated key=value texts.
+func parse(data []byte) (*elf.File, map[string]string, error) {
+	if !bytes.HasPrefix(data, []byte(elf.ELFMAG)) {
+		return nil, nil, ErrNotModule
+	}
+	f, err := elf.NewFile(bytes.NewReader(data))
+	if err != nil {
+		return nil, nil, malformed(err)
+	}
+	if f.Type != elf.ET_REL {
+		return nil, nil, fmt.Errorf("%w: an ELF file of type %v", ErrNotModule, f.Type)
+	}
+	section := f.Section(".modinfo")
+	if section == nil {
+		return nil, nil, fmt.Errorf("%w: it has no .modinfo", ErrNotModule)
+	}
+	text, err := contents(data, section)
+	if err != nil {
+		return nil, nil, err
+	}
+	return f, parseModinfo(text), nil
 }
 
 // malformed turns an error of debug/elf into one of ours.

@@ -126,6 +126,9 @@ func eventsDevice(path string) vmtest.Fn {
 	)
 }
 
+// Drivers are the modules of the kernel's that eventsDevice needs.
+func Drivers() []string { return []string{"virtio_pci", "virtio_console"} }
+
 // stdioDevice is a serial port on our own terminal, with QEMU's monitor behind
 // Ctrl-A c.
 func stdioDevice() vmtest.Fn {

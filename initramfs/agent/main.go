@@ -3,7 +3,7 @@
 // Agent runs the guest tests and reports them to the host.
 //
 // u-root's init starts it as /bin/uinit. It reads the plan at wire.PlanPath,
-// runs the test binary that the plan names, sends what the tests print as
+// loads the drivers that the plan names, runs the test binary that the plan names, sends what the tests print as
 // events over the virtio-serial port wire.Port, and resets the machine, which
 // ends QEMU under -no-reboot. Without a test binary in the plan it runs the
 // shell instead.
@@ -40,6 +40,9 @@ func main() {
 		complain(reset())
 		return
 	}
+	for _, path := range plan.Drivers {
+		complain(loadDriver(path)) // the port will not show up
+	}
 	port, portErr := openPort(wire.Port, portWait)
 	if errors.Is(err, fs.ErrNotExist) && portErr != nil {
 		// Nobody planned anything, and nobody listens: an image that a
@@ -66,6 +69,19 @@ func main() {
 		complain(newSession(port, uptime).run(plan))
 	}
 	complain(reset())
+}
+
+// loadDriver loads a module of the kernel's own.
+func loadDriver(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("loading a driver: %w", err)
+	}
+	defer func() { _ = f.Close() }()
+	if err := unix.FinitModule(int(f.Fd()), "", 0); err != nil {
+		return fmt.Errorf("loading the driver %s: %w", path, err)
+	}
+	return nil
 }
 
 // shell runs the shell on the console until it ends. Init would start one after

@@ -38,7 +38,10 @@ type Plan struct {
 	// binary, reports that, and powers off. The host has a deadline of its
 	// own; this one lets the guest say what it was doing.
 	DeadlineSeconds float64 `json:"deadline_seconds"`
-	Expect          Expect  `json:"expect"`
+	// Drivers are the paths in the guest of the kernel's own modules that the
+	// port needs. The agent loads them, in this order, before it opens it.
+	Drivers []string `json:"drivers,omitempty"`
+	Expect  Expect   `json:"expect"`
 }
 
 // Expect is what the host knows of the headers and the guest tests compare
@@ -53,6 +56,9 @@ type Expect struct {
 	Size int64 `json:"size"`
 	// Release is the kernel release that the guest must report (uname -r).
 	Release string `json:"release"`
+	// Version is the kernel version that the headers must tell, where it is
+	// more than Release says: Debian's 6.1.0-56-amd64 is 6.1.192.
+	Version string `json:"version,omitempty"`
 	// Arch is the kernel architecture's name: x86_64, arm64.
 	Arch string `json:"arch"`
 	// Thorough makes the guest decode the whole archive, not only its start.

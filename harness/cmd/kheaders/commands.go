@@ -327,7 +327,7 @@ func runKernel(ctx context.Context, c *call) error {
 	}
 	progress := func(line string) { fmt.Fprintln(c.stderr, line) }
 	store := cache.Store{Dir: *dir}
-	source, err := kernel.Fetch(ctx, store, from, progress)
+	source, err := kernel.Fetch(ctx, store, from, progress, t)
 	if err != nil {
 		return harness.Advise(err, t)
 	}
