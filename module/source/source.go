@@ -22,6 +22,9 @@ import (
 // ModuleName is the name of the module: consumers run "modprobe kheaders".
 const ModuleName = "kheaders"
 
+// Version is the version of the module's source, which modinfo shows.
+const Version = "1.0"
+
 // ArchiveName is the name under which the archive must lie in the directory.
 const ArchiveName = "kheaders_data.tar.xz"
 
@@ -31,8 +34,11 @@ const (
 	EndSymbol   = "kernel_headers_data_end"
 )
 
-// The fields of .modinfo, as modinfo(8) shows it, that describe the archive.
+// The fields of .modinfo, as modinfo(8) shows it, that describe the archive and
+// the module around it.
 const (
+	// VersionField is [Version].
+	VersionField = "version"
 	// SHA256Field is its digest, in lower case hexadecimal.
 	SHA256Field = "archive_sha256"
 	// SizeField is its length in bytes, in decimal.
@@ -115,7 +121,11 @@ func execute(name, text string, a Archive) ([]byte, error) {
 		return nil, err
 	}
 	var out bytes.Buffer
-	if err := t.Execute(&out, a); err != nil {
+	data := struct {
+		Archive
+		Version string
+	}{a, Version}
+	if err := t.Execute(&out, data); err != nil {
 		return nil, err
 	}
 	return out.Bytes(), nil

@@ -1,20 +1,32 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * The headers that a kernel was built with, as an archive that user space can
- * read: /proc/kheaders.tar.xz. The module carries the archive in its read-only
- * data, so a read is a copy, and unloading it gives all of the memory back.
+ * read: /proc/kheaders.tar.xz, and /sys/kernel/kheaders.tar.xz, where the
+ * kernel's own kheaders has it. The archive is in the read-only data, so a read
+ * is a copy, and unloading a module gives all of the memory back.
+ *
+ * This is for kernels from 4.14 on. What differs between them follows
+ * KHEADERS_KERNEL: 6012 is 6.12.
  */
 #include <linux/fs.h>
 #include <linux/init.h>
+#include <linux/kobject.h>
 #include <linux/module.h>
+#include <linux/moduleparam.h>
 #include <linux/proc_fs.h>
+#include <linux/string.h>
 #include <linux/stringify.h>
+#include <linux/sysfs.h>
 #include <linux/types.h>
 
 #include "kheaders.h"
 
 #ifndef CONFIG_PROC_FS
 #error "kheaders needs a kernel with CONFIG_PROC_FS"
+#endif
+
+#if defined(MODULE) && IS_BUILTIN(CONFIG_IKHEADERS_PROC)
+#error "this kernel has /proc/kheaders.tar.xz built in (CONFIG_IKHEADERS_PROC)"
 #endif
 
 #define KHEADERS_FILE "kheaders.tar.xz"
@@ -63,14 +75,105 @@ static void kheaders_proc_remove(void)
 	remove_proc_entry(KHEADERS_FILE, NULL);
 }
 
+#ifdef CONFIG_SYSFS
+
+/*
+ * Before initialisation: whether the file in /sys is wanted. Afterwards:
+ * whether it is there. A kheaders.ko of the kernel's own that may be loaded
+ * beside us, later, is left its place.
+ */
+static bool kheaders_sysfs __ro_after_init =
+	!(IS_MODULE(CONFIG_IKHEADERS) && IS_ENABLED(CONFIG_IKHEADERS_PROC));
+module_param_named(sysfs, kheaders_sysfs, bool, 0444);
+MODULE_PARM_DESC(sysfs, "serve /sys/kernel/" KHEADERS_FILE " as well, unless the kernel's own kheaders does");
+
+/* The attribute is constant for its callbacks since 6.16. */
+#if KHEADERS_KERNEL >= 6016
+#define kheaders_attr_const const
+#else
+#define kheaders_attr_const
+#endif
+
+static ssize_t kheaders_sysfs_read(struct file *file, struct kobject *kobj,
+				   kheaders_attr_const struct bin_attribute *attr,
+				   char *buf, loff_t pos, size_t count)
+{
+	return memory_read_from_buffer(buf, count, &pos, kernel_headers_data,
+				       kheaders_size());
+}
+
+static struct bin_attribute kheaders_attr __ro_after_init = {
+	.attr = { .name = KHEADERS_FILE, .mode = 0444 },
+	.read = kheaders_sysfs_read,
+};
+
+static int __init kheaders_sysfs_add(void)
+{
+	struct kernfs_node *taken;
+	int err;
+
+	if (!kheaders_sysfs)
+		return 0;
+
+	/*
+	 * Look first: sysfs reports a name that is there already with a stack
+	 * trace. Nobody makes that file meanwhile: the kernel's kheaders does
+	 * so when it is built in, and then before us, or as a module of our
+	 * name, and of those there is one at a time.
+	 */
+	taken = sysfs_get_dirent(kernel_kobj->sd, KHEADERS_FILE);
+	if (taken) {
+		sysfs_put(taken);
+		kheaders_sysfs = false;
+		return 0;
+	}
+
+	kheaders_attr.size = kheaders_size();
+	err = sysfs_create_bin_file(kernel_kobj, &kheaders_attr);
+	if (err)
+		kheaders_sysfs = false;
+	return err;
+}
+
+/* kernfs waits for reads under way; later ones on an open file get ENODEV. */
+static void kheaders_sysfs_remove(void)
+{
+	if (kheaders_sysfs)
+		sysfs_remove_bin_file(kernel_kobj, &kheaders_attr);
+}
+
+#else
+
+static int __init kheaders_sysfs_add(void)
+{
+	return 0;
+}
+
+static void kheaders_sysfs_remove(void)
+{
+}
+
+#endif
+
 static int __init kheaders_init(void)
 {
-	return kheaders_proc_add();
+	int err;
+
+	err = kheaders_proc_add();
+	if (err)
+		return err;
+
+	err = kheaders_sysfs_add();
+	if (err)
+		kheaders_proc_remove();
+	return err;
 }
-module_init(kheaders_init);
+/* Built in, it comes after the kernel's own kheaders. */
+late_initcall(kheaders_init);
 
 static void __exit kheaders_exit(void)
 {
+	kheaders_sysfs_remove();
 	kheaders_proc_remove();
 }
 module_exit(kheaders_exit);
@@ -78,6 +181,7 @@ module_exit(kheaders_exit);
 MODULE_DESCRIPTION("Kernel headers in /proc/" KHEADERS_FILE);
 MODULE_AUTHOR("kheaders authors");
 MODULE_LICENSE("GPL");
+MODULE_VERSION(KHEADERS_VERSION);
 MODULE_INFO(archive_sha256, KHEADERS_ARCHIVE_SHA256);
 MODULE_INFO(archive_size, __stringify(KHEADERS_ARCHIVE_SIZE));
 #ifdef KHEADERS_RELEASE
