@@ -128,5 +128,5 @@ func WriteInitramfs(ctx context.Context, b guest.Builder, t target.Target, modul
 	if err != nil {
 		return Advise(err, t)
 	}
-	return writeInitramfs(output, guestPrograms{programs, base}, modulePath, nil, testPlan(t, info.SHA256, info.Size, info.Release()))
+	return writeInitramfs(output, guestPrograms{programs, base}, modulePath, testPlan(t, info.SHA256, info.Size, info.Release()))
 }

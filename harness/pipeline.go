@@ -240,7 +240,7 @@ func (w *work) fail(ctx context.Context, err error) {
 
 // stages is the pipeline.
 func (w *work) stages(ctx context.Context, source kernel.Source) error {
-	if err := doctor.Error(doctor.Missing(doctor.Examine([]target.Target{w.cell.Target}))); err != nil {
+	if err := doctor.Error(doctor.Missing(doctor.Needed(doctor.Examine([]target.Target{w.cell.Target}), w.cell.Profile))); err != nil {
 		return err
 	}
 	boot, err := w.ready(ctx, source)
@@ -256,11 +256,15 @@ type Boot struct {
 	Kernel string
 	// Module is the kheaders.ko that goes into the initramfs.
 	Module string
+	// OwnModule is the kernel's own kheaders.ko, which goes there as well, or
+	// empty.
+	OwnModule string
 
 	work     *work
 	built    kernel.Kernel
 	archive  archiveFile
 	drivers  []kmod.Driver
+	made     moduleFiles
 	programs guestPrograms
 	accel    qemu.Choice
 	ticksKHz int
@@ -291,8 +295,11 @@ func (w *work) ready(ctx context.Context, source kernel.Source) (*Boot, error) {
 		if b.archive, err = w.packHeaders(groupCtx, b.built); err != nil {
 			return err
 		}
-		b.Module, err = w.buildModule(groupCtx, b.built, b.archive)
-		return err
+		if b.made, err = w.buildModule(groupCtx, b.built, b.archive); err != nil {
+			return err
+		}
+		b.Module, b.OwnModule = b.made.path(kmod.ModuleFile), b.made.kernel.OwnModule
+		return nil
 	})
 	err := group.Wait()
 	if ctx.Err() != nil {

@@ -184,49 +184,66 @@ func (w *work) packHeaders(ctx context.Context, built kernel.Kernel) (archiveFil
 	return file, w.artifact("headers", file.Path)
 }
 
+// moduleFiles are the module and what the guest tests need besides it.
+type moduleFiles struct {
+	kernel kmod.Kernel
+	dir    string
+}
+
+// path returns the path of one of the files that kmod.Build made.
+func (m moduleFiles) path(name string) string { return filepath.Join(m.dir, name) }
+
 // buildModule renders, builds and inspects kheaders.ko. The inspection is
 // repeated for a module from the cache: nothing is booted unseen.
-func (w *work) buildModule(ctx context.Context, built kernel.Kernel, packed archiveFile) (string, error) {
+func (w *work) buildModule(ctx context.Context, built kernel.Kernel, packed archiveFile) (moduleFiles, error) {
 	defer w.stage("module", time.Now())
 	files, err := source.Render(source.Archive{SHA256: packed.SHA256, Size: packed.Size, Release: built.Release})
 	if err != nil {
-		return "", fmt.Errorf("rendering the module: %w", err)
+		return moduleFiles{}, fmt.Errorf("rendering the module: %w", err)
 	}
-	parts := []string{built.Key, packed.SHA256}
+	loader, err := kmod.Examine(built.Dir)
+	if err != nil {
+		return moduleFiles{}, &buildError{fmt.Errorf("building the module: %w", err)}
+	}
+	certificate, err := loader.Certificate()
+	if err != nil {
+		return moduleFiles{}, err
+	}
+	parts := []string{built.Key, packed.SHA256, certificate}
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		parts = append(parts, name, string(files[name]))
 	}
-	const ko = source.ModuleName + ".ko"
 	entry, err := w.store.Get(ctx, "module", cache.KeyOf(parts...), func(ctx context.Context, dir string) ([]string, error) {
-		w.say("module", "building %s", ko)
+		w.say("module", "building %s", kmod.ModuleFile)
 		if err := fillModule(dir, files, packed.Path); err != nil {
 			return nil, err
 		}
-		_, err := kmod.Build(ctx, kmod.BuildOptions{
-			KernelBuild: built.Dir, Target: w.cell.Target, Dir: dir, Log: w.path(moduleLog), Jobs: w.Jobs,
+		err := kmod.Build(ctx, loader, kmod.BuildOptions{
+			Target: w.cell.Target, Dir: dir, Log: w.path(moduleLog), Jobs: w.Jobs,
 		})
 		if _, failed := errors.AsType[*run.Error](err); failed {
 			err = kernel.ExplainMake(err, w.path(moduleLog))
 		}
-		return []string{ko}, err
+		return loader.Files(), err
 	})
 	if _, missing := errors.AsType[*run.NotFoundError](err); err != nil && !missing {
-		return "", &buildError{fmt.Errorf("building the module: %w", err)}
+		return moduleFiles{}, &buildError{fmt.Errorf("building the module: %w", err)}
 	}
 	if err != nil {
-		return "", err
+		return moduleFiles{}, err
 	}
-	path := entry.Path(ko)
+	made := moduleFiles{kernel: loader, dir: entry.Dir}
+	path := made.path(kmod.ModuleFile)
 	info, err := kmod.Inspect(path)
 	if err == nil {
-		err = info.Check(kmod.Want{Target: w.cell.Target, Release: built.Release, SHA256: packed.SHA256})
+		err = info.Check(kmod.Want{Target: w.cell.Target, Release: built.Release, SHA256: packed.SHA256, Signed: loader.Signed})
 	}
 	if err != nil {
-		return "", &buildError{fmt.Errorf("inspecting %s: %w", path, err)}
+		return moduleFiles{}, &buildError{fmt.Errorf("inspecting %s: %w", path, err)}
 	}
-	w.say("module", "%s for %s, archive as on the host", ko, info.Release())
+	w.say("module", "%s for %s, archive as on the host", kmod.ModuleFile, info.Release())
 	w.out.Digests.Module = info.SHA256
-	return path, w.artifact("module", path)
+	return made, w.artifact("module", path)
 }
 
 // guestPrograms are what goes into the initramfs besides the module.
@@ -278,10 +295,36 @@ func (w *work) slowdown(a qemu.Accel) float64 {
 func (b *Boot) initramfs(plan wire.Plan) (string, error) {
 	defer b.work.stage("initramfs", time.Now())
 	path := b.work.path("initramfs.cpio")
-	if err := writeInitramfs(path, b.programs, b.Module, b.drivers, plan); err != nil {
+	more := b.variants(&plan.Expect)
+	for _, d := range b.drivers {
+		more = append(more, initramfs.File{Path: driverPath(d), Mode: 0o644, Data: d.Data})
+	}
+	if err := writeInitramfs(path, b.programs, b.Module, plan, more...); err != nil {
 		return "", err
 	}
 	return path, b.work.artifact("initramfs", path)
+}
+
+// variants are the modules besides kheaders.ko that the guest tests need on this
+// kernel. They are named in what the guest is to expect.
+func (b *Boot) variants(expect *wire.Expect) []initramfs.File {
+	expect.SysfsTaken = b.made.kernel.OwnBuiltin
+	var files []initramfs.File
+	add := func(guest *string, name, path string) {
+		name = filepath.Join(filepath.Dir(initramfs.ModulePath), name)
+		*guest = "/" + name
+		files = append(files, initramfs.File{Path: name, Mode: 0o644, Source: path})
+	}
+	if b.OwnModule != "" {
+		add(&expect.OwnModule, "own.ko", b.OwnModule)
+	}
+	if b.made.kernel.Signed {
+		add(&expect.Unsigned, kmod.UnsignedFile, b.made.path(kmod.UnsignedFile))
+	}
+	if name := b.made.kernel.CompressedFile(); name != "" {
+		add(&expect.Compressed, name, b.made.path(name))
+	}
+	return files
 }
 
 // plan tells the guest what to do and what to expect.
@@ -313,19 +356,16 @@ func testPlan(t target.Target, sha256 string, size int64, release string) wire.P
 func driverPath(d kmod.Driver) string { return initramfs.DriversPath + "/" + d.Name + ".ko" }
 
 // writeInitramfs writes u-root's image with our files behind it.
-func writeInitramfs(path string, programs guestPrograms, module string, drivers []kmod.Driver, plan wire.Plan) error {
+func writeInitramfs(path string, programs guestPrograms, module string, plan wire.Plan, more ...initramfs.File) error {
 	text, err := json.MarshalIndent(plan, "", "\t")
 	if err != nil {
 		return err
 	}
-	files := []initramfs.File{
-		{Path: initramfs.TestPath, Mode: 0o755, Source: programs.Tests},
-		{Path: initramfs.ModulePath, Mode: 0o644, Source: module},
-		{Path: strings.TrimPrefix(wire.PlanPath, "/"), Mode: 0o644, Data: text},
-	}
-	for _, d := range drivers {
-		files = append(files, initramfs.File{Path: driverPath(d), Mode: 0o644, Data: d.Data})
-	}
+	files := append(more,
+		initramfs.File{Path: initramfs.TestPath, Mode: 0o755, Source: programs.Tests},
+		initramfs.File{Path: initramfs.ModulePath, Mode: 0o644, Source: module},
+		initramfs.File{Path: strings.TrimPrefix(wire.PlanPath, "/"), Mode: 0o644, Data: text},
+	)
 	err = writeFile(path, func(out io.Writer) error { return initramfs.Write(out, programs.Base, files) })
 	if err != nil {
 		return fmt.Errorf("writing the initramfs: %w", err)

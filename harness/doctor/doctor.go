@@ -25,6 +25,8 @@ type Tool struct {
 	Package string `json:"package"`
 	// For says what it is needed for.
 	For string `json:"for"`
+	// Profiles are the kernel profiles that alone need it; none: all do.
+	Profiles []string `json:"profiles,omitempty"`
 	// Path is where it was found, or empty.
 	Path string `json:"path,omitempty"`
 }
@@ -55,10 +57,23 @@ func Examine(targets []target.Target) []Tool {
 		}
 		tools = append(tools, Tool{Name: t.QEMU, Package: t.QEMUPackage, For: "booting " + t.Name})
 	}
+	tools = append(tools,
+		Tool{Name: "cpio", Package: "cpio", For: "the kernel's own kheaders", Profiles: []string{"ikheaders", "ikheaders-m"}},
+		Tool{Name: "openssl", Package: "openssl", For: "a key for signed modules", Profiles: []string{"signed"}},
+		Tool{Name: "openssl/evp.h", Package: "libssl-dev", For: "signing modules", Profiles: []string{"signed"}},
+	)
 	for i := range tools {
 		tools[i].Path = find(tools[i].Name)
 	}
 	return tools
+}
+
+// Needed returns those of the tools that kernels of the given profiles need.
+func Needed(tools []Tool, profiles ...string) []Tool {
+	return slices.DeleteFunc(slices.Clone(tools), func(t Tool) bool {
+		needs := func(profile string) bool { return slices.Contains(profiles, profile) }
+		return len(t.Profiles) > 0 && !slices.ContainsFunc(t.Profiles, needs)
+	})
 }
 
 // find returns where a program or a header is.

@@ -146,6 +146,12 @@ func Build(ctx context.Context, store cache.Store, source Source, o BuildOptions
 		for _, name := range []string{o.Target.ImagePath, releaseName, ".config", "Makefile", "Module.symvers", "include/generated/autoconf.h"} {
 			names = append(names, filepath.Join(objectName, name))
 		}
+		// What only some configurations have, and modules are built with.
+		for _, name := range []string{"kernel/kheaders.ko", "certs/signing_key.pem", "certs/signing_key.x509", "scripts/sign-file"} {
+			if _, err := os.Stat(filepath.Join(dir, objectName, name)); err == nil {
+				names = append(names, filepath.Join(objectName, name))
+			}
+		}
 		return names, nil
 	})
 	if err != nil {

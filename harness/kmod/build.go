@@ -5,14 +5,17 @@
 package kmod
 
 import (
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/klauspost/compress/zstd"
 
 	"github.com/kheaders/kheaders/harness/hint"
 	"github.com/kheaders/kheaders/harness/run"
@@ -22,10 +25,7 @@ import (
 
 // BuildOptions say what to build, and against what.
 type BuildOptions struct {
-	// KernelBuild is the object directory of a kernel whose modules have
-	// been built, or a distribution's directory of headers.
-	KernelBuild string
-	// Target is that kernel's architecture.
+	// Target is the kernel's architecture.
 	Target target.Target
 	// Dir holds the module's source and the archive. The build writes there:
 	// its output, and Kbuild's own files.
@@ -49,33 +49,55 @@ var environment = []string{
 	"KBUILD_OUTPUT=", "KBUILD_EXTRA_SYMBOLS=", "KCPPFLAGS=",
 }
 
-// Build builds the module and returns the path of kheaders.ko, in Dir. The same
-// source, archive, kernel and compiler give the same bytes, whatever Dir is. A
-// failure of make is a [*run.Error]; a kernel that cannot have the module is
-// refused before anything is built.
-func Build(ctx context.Context, o BuildOptions) (string, error) {
-	ko, err := build(ctx, o)
-	if err != nil {
-		return "", fmt.Errorf("building %s.ko: %w", source.ModuleName, err)
+// The files that [Build] makes, in Dir.
+const (
+	// ModuleFile is the module as it is to be loaded.
+	ModuleFile = source.ModuleName + ".ko"
+	// UnsignedFile is the module without its signature, for a kernel that
+	// loads no others but signed ones.
+	UnsignedFile = source.ModuleName + ".unsigned.ko"
+)
+
+// Files returns the names of the files that [Build] makes for a kernel.
+func (k Kernel) Files() []string {
+	names := []string{ModuleFile}
+	if k.Signed {
+		names = append(names, UnsignedFile)
 	}
-	return ko, nil
+	if k.Compression != "" {
+		names = append(names, k.CompressedFile())
+	}
+	return names
 }
 
-func build(ctx context.Context, o BuildOptions) (string, error) {
-	kernel, err := filepath.Abs(o.KernelBuild)
-	if err != nil {
-		return "", err
+// CompressedFile is the name of the module that the kernel itself decompresses,
+// or empty.
+func (k Kernel) CompressedFile() string {
+	if k.Compression == "" {
+		return ""
 	}
+	return ModuleFile + k.Compression
+}
+
+// Build builds the module in Dir, for the kernel that k describes, in all forms
+// that [Kernel.Files] lists. The same source, archive, kernel and compiler give
+// the same bytes, whatever Dir is. A failure of make is a [*run.Error]; what
+// can be known to fail is refused before anything is built.
+func Build(ctx context.Context, k Kernel, o BuildOptions) error {
+	if err := build(ctx, k, o); err != nil {
+		return fmt.Errorf("building %s: %w", ModuleFile, err)
+	}
+	return nil
+}
+
+func build(ctx context.Context, k Kernel, o BuildOptions) error {
 	dir, err := filepath.Abs(o.Dir)
 	if err != nil {
-		return "", err
-	}
-	if err := checkKernel(kernel); err != nil {
-		return "", err
+		return err
 	}
 	// Kbuild puts the path into make rules, shell commands and -Wa, lists.
 	if i := strings.IndexFunc(dir, breaksKbuild); i >= 0 {
-		return "", hint.Usage(fmt.Errorf("the kernel's makefiles cannot work in %q, for its %q", dir, dir[i:i+1]), "use a directory with a plain name")
+		return hint.Usage(fmt.Errorf("the kernel's makefiles cannot work in %q, for its %q", dir, dir[i:i+1]), "use a directory with a plain name")
 	}
 
 	// Debug information would name the directory otherwise. The module's own
@@ -83,7 +105,7 @@ func build(ctx context.Context, o BuildOptions) (string, error) {
 	relocate := "-fdebug-prefix-map=" + dir + "=."
 	err = run.Cmd{
 		Argv: []string{
-			"make", "-C", kernel, "M=" + dir,
+			"make", "-C", k.Dir, "M=" + dir,
 			"ARCH=" + o.Target.Name, "CROSS_COMPILE=" + o.Target.Cross(),
 			"KCFLAGS=" + relocate, "KAFLAGS=" + relocate,
 			"-j" + strconv.Itoa(max(1, o.Jobs)), "modules",
@@ -92,45 +114,77 @@ func build(ctx context.Context, o BuildOptions) (string, error) {
 		Log: o.Log,
 	}.Run(ctx)
 	if err != nil {
-		return "", err
+		return err
 	}
-	ko := filepath.Join(dir, source.ModuleName+".ko")
+	ko := filepath.Join(dir, ModuleFile)
 	if _, err := os.Stat(ko); err != nil {
-		return "", fmt.Errorf("make succeeded without making it: %w", err)
+		return fmt.Errorf("make succeeded without making it: %w", err)
 	}
-	return ko, nil
+	if k.Signed {
+		if err := k.sign(ctx, ko, filepath.Join(dir, UnsignedFile), o.Log); err != nil {
+			return fmt.Errorf("signing it: %w", err)
+		}
+	}
+	if k.Compression != "" {
+		if err := k.compress(ctx, ko, filepath.Join(dir, k.CompressedFile())); err != nil {
+			return fmt.Errorf("compressing it: %w", err)
+		}
+	}
+	return nil
+}
+
+// sign moves the module aside and puts a signed one in its place, with the
+// kernel's own program.
+func (k Kernel) sign(ctx context.Context, ko, unsigned, log string) error {
+	if err := os.Rename(ko, unsigned); err != nil {
+		return err
+	}
+	return run.Cmd{
+		Argv: []string{filepath.Join(k.Dir, signProgram), k.hash, k.key, filepath.Join(k.Dir, certificate), unsigned, ko},
+		Env:  environment,
+		Log:  log,
+	}.Run(ctx)
+}
+
+// compress writes the module as the kernel can decompress it.
+func (k Kernel) compress(ctx context.Context, ko, output string) (err error) {
+	in, err := os.Open(ko)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, in.Close()) }()
+	out, err := os.Create(output)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, out.Close()) }()
+	switch k.Compression {
+	case ".xz":
+		// The kernel's decoder knows no other check.
+		return run.Cmd{
+			Argv:  []string{"xz", "--compress", "--stdout", "--quiet", "--format=xz", "--check=crc32", "--threads=1", "--lzma2=dict=1MiB"},
+			Env:   []string{"XZ_DEFAULTS=", "XZ_OPT="},
+			Stdin: in, Stdout: out,
+		}.Run(ctx)
+	case ".zst":
+		z, err := zstd.NewWriter(out, zstd.WithEncoderConcurrency(1))
+		if err != nil {
+			return err
+		}
+		if _, err := io.Copy(z, in); err != nil {
+			return errors.Join(err, z.Close())
+		}
+		return z.Close()
+	case ".gz":
+		z := gzip.NewWriter(out)
+		if _, err := io.Copy(z, in); err != nil {
+			return err
+		}
+		return z.Close()
+	}
+	return fmt.Errorf("no way to make %s", output)
 }
 
 func breaksKbuild(r rune) bool {
 	return r <= ' ' || r == 0x7f || strings.ContainsRune(`"#$%&'()*,:;<=>?[\]^`+"`{|}", r)
-}
-
-// checkKernel refuses a directory against which the module cannot be built.
-func checkKernel(dir string) error {
-	needed := []struct{ file, hint string }{
-		{"Makefile", "give the directory in which the kernel was built"},
-		{"include/config/auto.conf", "run make modules_prepare in it"},
-		{"Module.symvers", "run make modules in it"},
-	}
-	for _, n := range needed {
-		if _, err := os.Stat(filepath.Join(dir, n.file)); errors.Is(err, fs.ErrNotExist) {
-			return hint.Usage(fmt.Errorf("the kernel build %s has no %s", dir, n.file), n.hint)
-		} else if err != nil {
-			return fmt.Errorf("looking at the kernel build: %w", err)
-		}
-	}
-	text, err := os.ReadFile(filepath.Join(dir, "include/config/auto.conf"))
-	if err != nil {
-		return fmt.Errorf("reading the kernel's configuration: %w", err)
-	}
-	set := map[string]bool{}
-	for line := range strings.Lines(string(text)) {
-		set[strings.TrimSpace(line)] = true
-	}
-	for _, option := range []string{"CONFIG_MODULES", "CONFIG_PROC_FS"} {
-		if !set[option+"=y"] {
-			return hint.Usage(fmt.Errorf("the kernel in %s is built without %s", dir, option), "set "+option+"=y and build the kernel again")
-		}
-	}
-	return nil
 }

@@ -42,6 +42,8 @@ type Info struct {
 	SHA256 string
 	// Size is the length of the archive in bytes.
 	Size int64
+	// Signed says that the module ends with a signature, whoever's.
+	Signed bool
 	// Modinfo is the whole of .modinfo. Of a key that comes more than once
 	// it has the first value, as the kernel does.
 	Modinfo map[string]string
@@ -84,9 +86,13 @@ func Parse(data []byte) (Info, error) {
 		Vermagic: modinfo["vermagic"],
 		SHA256:   hex.EncodeToString(digest[:]),
 		Size:     int64(len(archive)),
+		Signed:   bytes.HasSuffix(data, []byte(signatureMark)),
 		Modinfo:  modinfo,
 	}, nil
 }
+
+// signatureMark is the end of a signed module.
+const signatureMark = "~Module signature appended~\n"
 
 // parse reads the bytes of any .ko: a relocatable ELF file with the section
 // .modinfo, which is a list of zero-terminated key=value texts.
@@ -194,6 +200,8 @@ type Want struct {
 	Release string
 	// SHA256 is the digest of the archive, in lower case hexadecimal.
 	SHA256 string
+	// Signed says that the kernel refuses modules without a signature.
+	Signed bool
 }
 
 // MismatchError says that a module is another than the one that was wanted.
@@ -226,12 +234,16 @@ func (i Info) Check(want Want) error {
 		{"kernel release", strconv.Quote(i.Release()), strconv.Quote(want.Release), rebuild},
 		{"archive", "sha256:" + i.SHA256, "sha256:" + want.SHA256, repack},
 	}
+	if want.Signed && !i.Signed {
+		checks = append(checks, check{"signature", "missing", "as the kernel wants it", "sign it with the kernel's scripts/sign-file and key"})
+	}
 	// The kernel's own kheaders.ko has none of these fields.
 	described := func(field, what, is string) {
 		if declared, ok := i.Modinfo[field]; ok {
 			checks = append(checks, check{what, declared, is, repack})
 		}
 	}
+	described(source.VersionField, "field "+source.VersionField, source.Version)
 	described(source.SHA256Field, "field "+source.SHA256Field, i.SHA256)
 	described(source.SizeField, "field "+source.SizeField, strconv.FormatInt(i.Size, 10))
 	described(source.ReleaseField, "field "+source.ReleaseField, want.Release)

@@ -50,6 +50,18 @@ type Expect struct {
 	// Module is the path in the guest of kheaders.ko; empty when the headers
 	// are built in.
 	Module string `json:"module,omitempty"`
+	// SysfsTaken says that the kernel has a kheaders of its own built in
+	// (CONFIG_IKHEADERS=y), whose file in /sys ours leaves alone.
+	SysfsTaken bool `json:"sysfs_taken,omitempty"`
+	// OwnModule is the path in the guest of the kernel's own kheaders.ko
+	// (CONFIG_IKHEADERS=m); empty when it has none.
+	OwnModule string `json:"own_module,omitempty"`
+	// Unsigned is the path in the guest of Module without its signature;
+	// empty unless the kernel refuses unsigned modules.
+	Unsigned string `json:"unsigned,omitempty"`
+	// Compressed is the path in the guest of Module, compressed as the kernel
+	// itself can decompress it; empty when it can not.
+	Compressed string `json:"compressed,omitempty"`
 	// SHA256 is the archive's digest in hex, as taken on the host.
 	SHA256 string `json:"sha256"`
 	// Size is the archive's length in bytes.

@@ -4,8 +4,9 @@
 // kernel under test. They use /proc/kheaders.tar.xz as its users do, and load
 // and unload the module that provides it.
 //
-// The tests run in the order in which they stand in guest_test.go: first
-// without the module, then with it, then through its unloading. Each brings
+// The tests run in the order in which they stand in the files, and these by name:
+// in guest_test.go first without the module, then with it, then through its
+// unloading; what tail_test.go has comes last. Each brings
 // about the state that it needs, so that one failure does not make the next.
 // What they compare with comes from the plan that the host put into the
 // initramfs.

@@ -17,12 +17,15 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/kheaders/kheaders/initramfs/wire"
+	"github.com/kheaders/kheaders/tests/guest/insmod"
 	"github.com/kheaders/kheaders/tests/guest/kmsg"
 )
 
 const (
 	// path is where the headers are.
 	path = "/proc/kheaders.tar.xz"
+	// sysPath is where they are as well, and where most users look.
+	sysPath = "/sys/kernel/kheaders.tar.xz"
 	// module is the module's name in the kernel, and what modprobe is given.
 	module = "kheaders"
 	// mode is the file's mode, type included.
@@ -90,16 +93,11 @@ func isModule(t *testing.T) {
 // load loads the module and returns what the kernel says.
 func load(t *testing.T) error {
 	t.Helper()
-	f, err := os.Open(expect.Module)
-	if err != nil {
-		t.Fatalf("opening the module: %v", err)
-	}
-	defer func() { _ = f.Close() }()
-	return unix.FinitModule(int(f.Fd()), "", 0)
+	return insmod.Load(expect.Module, "")
 }
 
 // unload unloads the module as rmmod does, and returns what the kernel says.
-func unload() error { return unix.DeleteModule(module, unix.O_NONBLOCK) }
+func unload() error { return insmod.Unload(module) }
 
 // loaded makes sure that the headers are there.
 func loaded(t *testing.T) {
@@ -108,7 +106,7 @@ func loaded(t *testing.T) {
 		return
 	}
 	if err := load(t); err != nil {
-		t.Fatalf("loading %s: %v", expect.Module, err)
+		t.Fatal(err)
 	}
 }
 
@@ -139,7 +137,11 @@ func isLoaded(t *testing.T) bool {
 // absent checks that nothing of the module is to be seen.
 func absent(t *testing.T) {
 	t.Helper()
-	for _, name := range []string{path, "/sys/module/" + module} {
+	names := []string{path, "/sys/module/" + module}
+	if !expect.SysfsTaken {
+		names = append(names, sysPath)
+	}
+	for _, name := range names {
 		var st unix.Stat_t
 		if err := unix.Lstat(name, &st); !errors.Is(err, unix.ENOENT) {
 			t.Errorf("stat %s: %v, want %v", name, err, unix.ENOENT)
@@ -182,16 +184,45 @@ func readFile(t *testing.T, name string) string {
 // open opens the headers for reading until the test ends.
 func open(t *testing.T) int {
 	t.Helper()
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	return openFile(t, path)
+}
+
+// openFile opens a file for reading until the test ends.
+func openFile(t *testing.T, name string) int {
+	t.Helper()
+	fd, err := unix.Open(name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		t.Fatalf("opening %s: %v", path, err)
+		t.Fatalf("opening %s: %v", name, err)
 	}
 	t.Cleanup(func() {
 		if err := unix.Close(fd); err != nil {
-			t.Errorf("closing %s: %v", path, err)
+			t.Errorf("closing %s: %v", name, err)
 		}
 	})
 	return fd
+}
+
+// readAll reads an open file to its end.
+func readAll(t *testing.T, fd int, name string) []byte {
+	t.Helper()
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		t.Fatalf("stat %s: %v", name, err)
+	}
+	// Room for more than there should be, to see a file that is too long.
+	buf := make([]byte, st.Size+4096)
+	n := 0
+	for n < len(buf) {
+		m, err := unix.Read(fd, buf[n:])
+		if err != nil {
+			t.Fatalf("reading %s at %d: %v", name, n, err)
+		}
+		if m == 0 {
+			break
+		}
+		n += m
+	}
+	return buf[:n]
 }
 
 // cached is what content read.
@@ -206,24 +237,11 @@ func content(t *testing.T) []byte {
 	if cached != nil {
 		return cached
 	}
-	fd := open(t)
-	// Room for more than there should be, to see a file that is too long.
-	buf := make([]byte, expect.Size+4096)
-	n := 0
-	for n < len(buf) {
-		m, err := unix.Read(fd, buf[n:])
-		if err != nil {
-			t.Fatalf("reading %s at %d: %v", path, n, err)
-		}
-		if m == 0 {
-			break
-		}
-		n += m
+	read := readAll(t, open(t), path)
+	if len(read) < 4096 {
+		t.Fatalf("%s has %d bytes, too few to test with; want %d", path, len(read), expect.Size)
 	}
-	if n < 4096 {
-		t.Fatalf("%s has %d bytes, too few to test with; want %d", path, n, expect.Size)
-	}
-	cached = buf[:n]
+	cached = read
 	return cached
 }
 

@@ -275,7 +275,7 @@ func runShell(ctx context.Context, c *call) error {
 		return err
 	}
 	// A test has a verdict for it; we find out before anything is built.
-	if err := doctor.Error(doctor.Missing(doctor.Examine(cfg.Targets))); err != nil {
+	if err := doctor.Error(doctor.Missing(doctor.Needed(doctor.Examine(cfg.Targets), cfg.Profiles...))); err != nil {
 		return err
 	}
 	boot, release, err := harness.Prepare(ctx, cfg)
