@@ -59,10 +59,22 @@ func checkArchive(ctx context.Context, path, release string) (err error) {
 
 // WriteModule writes a directory from which make builds kheaders.ko around an
 // archive. The directory must be new or empty; it appears whole or not at all.
-func WriteModule(ctx context.Context, archivePath, dir string) (err error) {
+// With kernelBuild, the directory in which a kernel was built, an archive of
+// another kernel is refused, and so is a kernel that could not load the module.
+func WriteModule(ctx context.Context, archivePath, kernelBuild, dir string) (err error) {
 	info, err := headers.Inspect(ctx, archivePath)
 	if err != nil {
 		return err
+	}
+	if kernelBuild != "" {
+		k, err := kmod.Examine(kernelBuild)
+		if err != nil {
+			return err
+		}
+		if info.Release != k.Release {
+			return hint.Usage(fmt.Errorf("%s has the headers of %q, and the kernel in %s is %q", archivePath, info.Release, kernelBuild, k.Release),
+				"pack that kernel's own: kheaders archive --build "+kernelBuild)
+		}
 	}
 	if name := filepath.Base(filepath.Clean(dir)); name == "." || name == ".." || name == "/" {
 		return hint.Usage(fmt.Errorf("%s cannot be replaced by a new directory", dir), "name a directory that does not exist yet")

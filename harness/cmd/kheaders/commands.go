@@ -456,6 +456,7 @@ func runExtract(ctx context.Context, c *call) error {
 
 func runModule(ctx context.Context, c *call) error {
 	archive := c.flags.String("archive", "", "embed this `FILE`")
+	build := c.flags.String("build", "", "the object `DIR`ectory of the kernel that the module is for: what would not fit it is refused")
 	output := c.flags.String("output", "", "write the module's source to `DIR`, which must not exist or be empty")
 	if _, err := c.parse(0); err != nil {
 		return err
@@ -473,7 +474,7 @@ func runModule(ctx context.Context, c *call) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return hint.Usage(fmt.Errorf("writing %s: %w", *output, err), "name a directory that does not exist yet")
 	}
-	if err := harness.WriteModule(ctx, *archive, *output); err != nil {
+	if err := harness.WriteModule(ctx, *archive, *build, *output); err != nil {
 		return err
 	}
 	fmt.Fprintf(c.stdout, "%s: make -C KERNEL M=\"$PWD\" builds kheaders.ko in there\n", *output)

@@ -61,7 +61,7 @@ func setup(env *testscript.Env, tree string) error {
 			return err
 		}
 	}
-	fakes := []string{"bc", "bison", "flex", "gcc", "ld", "perl"}
+	fakes := []string{"bc", "bison", "cpio", "flex", "gcc", "ld", "openssl", "perl"}
 	for _, a := range target.All() {
 		fakes = append(fakes, a.CrossPrefix+"gcc", a.CrossPrefix+"ld", a.QEMU)
 	}
