@@ -13,7 +13,7 @@ KHEADERS = CGO_ENABLED=0 $(GO) run ./harness/cmd/kheaders
 
 # These test packages run in the guest, where qemu-test and the end-to-end tests
 # take them.
-GUEST_PACKAGES = /tests/(guest|faults/[^/]*)$$
+GUEST_PACKAGES = /tests/(guest|faults/[^/]*|benchmodule/guest)$$
 
 .PHONY: qemu-test
 qemu-test: deps
@@ -63,6 +63,18 @@ fuzz:
 			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package || exit 1; \
 		done; \
 	done
+
+# The generated C against checkpatch, W=1, sparse and clang. make test does the
+# first two.
+.PHONY: check-c
+check-c:
+	@$(KHEADERS) doctor --install --quiet --checks
+	$(GO) test -v -count=1 -timeout 30m -run 'TestC$$' ./tests -args -check-c
+
+# Our module beside the kernel's own kheaders.ko: size, memory, time, reads.
+.PHONY: bench-module
+bench-module: deps
+	$(GO) run ./tests/benchmodule $(ARGS)
 
 .PHONY: deps
 deps:

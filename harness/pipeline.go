@@ -369,6 +369,12 @@ func (b *Boot) Run(ctx context.Context) report.Cell {
 	return *b.work.out
 }
 
+// Built returns the kernel that is booted.
+func (b *Boot) Built() kernel.Kernel { return b.built }
+
+// Headers returns the path of the archive that is in the module.
+func (b *Boot) Headers() string { return b.archive.Path }
+
 // Floor boots the same machine and kernel with another initramfs and returns
 // the seconds from QEMU's start to its end: with an init that ends at once, the
 // floor for any verdict.

@@ -68,6 +68,20 @@ func Examine(targets []target.Target) []Tool {
 	return tools
 }
 
+// Checks looks for what checking the generated C needs besides.
+func Checks() []Tool {
+	tools := []Tool{
+		{Name: "sparse", Package: "sparse", For: "checking the generated C"},
+		{Name: "clang", Package: "clang", For: "checking the generated C"},
+		{Name: "ld.lld", Package: "lld", For: "checking the generated C"},
+		{Name: "llvm-ar", Package: "llvm", For: "checking the generated C"},
+	}
+	for i := range tools {
+		tools[i].Path = find(tools[i].Name)
+	}
+	return tools
+}
+
 // Needed returns those of the tools that kernels of the given profiles need.
 func Needed(tools []Tool, profiles ...string) []Tool {
 	return slices.DeleteFunc(slices.Clone(tools), func(t Tool) bool {

@@ -513,6 +513,7 @@ func runDoctor(ctx context.Context, c *call) error {
 	archs := c.listFlag("arch", "look for what this `ARCH`itecture needs; repeatable (default all)")
 	install := c.flags.Bool("install", false, "install what is missing, with apt")
 	quiet := c.flags.Bool("quiet", false, "print nothing when nothing is missing")
+	checks := c.flags.Bool("checks", false, "look for what make check-c needs as well")
 	asJSON := c.flags.Bool("json", false, "print a JSON array")
 	if _, err := c.parse(0); err != nil {
 		return err
@@ -528,13 +529,20 @@ func runDoctor(ctx context.Context, c *call) error {
 		}
 		targets = append(targets, t)
 	}
+	examine := func() []doctor.Tool {
+		tools := doctor.Examine(targets)
+		if *checks {
+			tools = append(tools, doctor.Checks()...)
+		}
+		return tools
+	}
 	if *install {
 		progress := func(line string) { fmt.Fprintln(c.stderr, "+ "+line) }
-		if err := doctor.Install(ctx, doctor.Missing(doctor.Examine(targets)), progress); err != nil {
+		if err := doctor.Install(ctx, doctor.Missing(examine()), progress); err != nil {
 			return err
 		}
 	}
-	tools := doctor.Examine(targets)
+	tools := examine()
 	switch {
 	case *asJSON:
 		if err := printJSON(c.stdout, tools); err != nil {

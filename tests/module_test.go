@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package tests
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"flag"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/kheaders/kheaders/harness/kmod"
+	"github.com/kheaders/kheaders/harness/target"
+	"github.com/kheaders/kheaders/module/source"
+)
+
+// checkC has TestC do what needs more tools than everything else: doctor
+// --checks installs them.
+var checkC = flag.Bool("check-c", false, "check the C with sparse and clang as well")
+
+// builtKernel is what "kheaders kernel --json" prints.
+type builtKernel struct {
+	Release string `json:"release"`
+	Source  string `json:"source"`
+	Build   string `json:"build"`
+	Config  string `json:"config"`
+}
+
+// testKernel returns a test kernel, which is built when it is not in the cache.
+func testKernel(t *testing.T, arch target.Target) builtKernel {
+	t.Helper()
+	out, err := exec.Command(kheaders, "kernel", "--kernel", "debian:6.12", "--arch", arch.Name, "--json").Output()
+	if err != nil {
+		t.Fatalf("kheaders kernel: %v", err)
+	}
+	var k builtKernel
+	if err := json.Unmarshal(out, &k); err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+// moduleDir writes the module's source around a few bytes, for the headers of a
+// release.
+func moduleDir(t *testing.T, dir, release string) {
+	t.Helper()
+	data := bytes.Repeat([]byte("not really headers "), 1000)
+	sum := sha256.Sum256(data)
+	files, err := source.Render(source.Archive{SHA256: hex.EncodeToString(sum[:]), Size: int64(len(data)), Release: release})
+	if err != nil {
+		t.Fatal(err)
+	}
+	files[source.ArchiveName] = data
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// makeOutput runs a program and returns what it printed.
+func makeOutput(t *testing.T, argv ...string) (string, error) {
+	t.Helper()
+	out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput()
+	return string(out), err
+}
+
+// makeModule builds the module and returns make's output.
+func makeModule(t *testing.T, dir string, argv ...string) string {
+	t.Helper()
+	out, err := makeOutput(t, append([]string{"make"}, argv...)...)
+	if err != nil {
+		t.Fatalf("make %s in %s: %v; it printed:\n%s", strings.Join(argv, " "), dir, err, out)
+	}
+	return out
+}
+
+// TestModuleStandsAlone builds the module's directory as its users do, in two
+// places: what comes out is the same, and names neither.
+func TestModuleStandsAlone(t *testing.T) {
+	for _, arch := range target.All() {
+		k := testKernel(t, arch)
+		cross := []string{"ARCH=" + arch.Name, "CROSS_COMPILE=" + arch.Cross()}
+		for name, argv := range map[string]func(dir string) []string{
+			"make -C KERNEL M=DIR": func(dir string) []string { return []string{"-C", k.Build, "M=" + dir} },
+			// As on a distribution's kernel, which has debug information.
+			"make KERNEL=KERNEL KCFLAGS=-g": func(dir string) []string {
+				return []string{"-C", dir, "KERNEL=" + k.Build, "KCFLAGS=-g", "KAFLAGS=-g"}
+			},
+		} {
+			t.Run(arch.Name+"/"+name, func(t *testing.T) {
+				root := t.TempDir()
+				var made [][]byte
+				for _, name := range []string{"first", "another-place"} {
+					dir := filepath.Join(root, name, "module")
+					moduleDir(t, dir, k.Release)
+					makeModule(t, dir, append(argv(dir), cross...)...)
+					ko, err := os.ReadFile(filepath.Join(dir, kmod.ModuleFile))
+					if err != nil {
+						t.Fatal(err)
+					}
+					if bytes.Contains(ko, []byte(root)) {
+						t.Errorf("%s names the directory that it was built in", kmod.ModuleFile)
+					}
+					info, err := kmod.Parse(ko)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if err := info.Check(kmod.Want{Target: arch, Release: k.Release, SHA256: info.SHA256}); err != nil {
+						t.Error(err)
+					}
+					for field, want := range map[string]string{
+						source.VersionField: source.Version, source.SHA256Field: info.SHA256,
+						source.SizeField: "19000", source.ReleaseField: k.Release,
+					} {
+						if got := info.Modinfo[field]; got != want {
+							t.Errorf("modinfo: %s is %q, want %q", field, got, want)
+						}
+					}
+					made = append(made, ko)
+				}
+				if !bytes.Equal(made[0], made[1]) {
+					t.Error("two directories gave different modules")
+				}
+			})
+		}
+	}
+}
+
+// TestModuleRefusesOtherHeaders: headers of another kernel do not get into a
+// module, whoever builds it.
+func TestModuleRefusesOtherHeaders(t *testing.T) {
+	arch := target.All()[0]
+	k := testKernel(t, arch)
+	dir := filepath.Join(t.TempDir(), "module")
+	moduleDir(t, dir, "5.4.0-other")
+	argv := []string{"make", "-C", k.Build, "M=" + dir, "ARCH=" + arch.Name, "CROSS_COMPILE=" + arch.Cross()}
+	out, err := makeOutput(t, argv...)
+	want := "error: kheaders_data.tar.xz has the headers of 5.4.0-other, and this kernel is " + k.Release
+	if err == nil || !strings.Contains(out, want) || strings.Contains(out, "CC [M]") {
+		t.Errorf("error %v, want one before anything is compiled, and %q; it printed:\n%s", err, want, out)
+	}
+	if out, err := makeOutput(t, append(argv, "clean")...); err != nil {
+		t.Errorf("make clean: %v; it printed:\n%s", err, out)
+	}
+}
+
+// TestC holds the generated C against the kernel's own rules.
+func TestC(t *testing.T) {
+	for _, arch := range target.All() {
+		t.Run(arch.Name, func(t *testing.T) {
+			k := testKernel(t, arch)
+			dir := filepath.Join(t.TempDir(), "module")
+			moduleDir(t, dir, k.Release)
+			argv := []string{"M=" + dir, "ARCH=" + arch.Name, "CROSS_COMPILE=" + arch.Cross()}
+
+			checkpatch(t, k, dir)
+			silent(t, "W=1", makeModule(t, dir, append(argv, "-C", k.Build, "W=1")...))
+			if !*checkC {
+				return
+			}
+			out := makeModule(t, dir, append(argv, "-C", k.Build, "C=2", "CHECK=sparse")...)
+			if !strings.Contains(out, "CHECK   ") {
+				t.Errorf("sparse has not seen it; make printed:\n%s", out)
+			}
+			silent(t, "sparse", out)
+
+			// clang, with a kernel that is configured for it.
+			build := filepath.Join(t.TempDir(), "build")
+			if err := os.Mkdir(build, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			for name, from := range map[string]string{".config": k.Config, "Module.symvers": filepath.Join(k.Build, "Module.symvers")} {
+				text, err := os.ReadFile(from)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(filepath.Join(build, name), text, 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			argv = []string{"ARCH=" + arch.Name, "LLVM=1", "LOCALVERSION="}
+			makeModule(t, build, append(argv, "-C", k.Source, "O="+build, "olddefconfig")...)
+			makeModule(t, build, append(argv, "-C", k.Source, "O="+build, "-j2", "modules_prepare")...)
+			clang := filepath.Join(t.TempDir(), "module")
+			moduleDir(t, clang, k.Release)
+			silent(t, "clang", makeModule(t, clang, append(argv, "-C", build, "M="+clang, "W=1")...))
+			if _, err := kmod.Inspect(filepath.Join(clang, kmod.ModuleFile)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// checkpatch runs the kernel's style checker on the generated C.
+func checkpatch(t *testing.T, k builtKernel, dir string) {
+	t.Helper()
+	argv := []string{"perl", filepath.Join(k.Source, "scripts/checkpatch.pl"), "--no-tree", "--strict", "--terse", "--file"}
+	var names []string
+	for _, pattern := range []string{"*.c", "*.h", "*.S"} {
+		found, err := filepath.Glob(filepath.Join(dir, pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		names = append(names, found...)
+	}
+	if len(names) != 3 {
+		t.Fatalf("there is %v to check, want three files", names)
+	}
+	out, err := makeOutput(t, slices.Concat(argv, names)...)
+	if n := strings.Count(out, "total: 0 errors, 0 warnings, 0 checks, "); err != nil || n != len(names) {
+		t.Errorf("checkpatch: %v, %d of %d files clean; it printed:\n%s", err, n, len(names), out)
+	}
+}
+
+// silent checks that no tool had anything to say of the module.
+func silent(t *testing.T, what, output string) {
+	t.Helper()
+	for line := range strings.Lines(output) {
+		if strings.Contains(line, "warning: ") || strings.Contains(line, "error: ") || strings.HasPrefix(line, "WARNING: ") {
+			t.Errorf("%s: %s", what, strings.TrimSpace(line))
+		}
+	}
+	if !strings.Contains(output, "kheaders_main.o") && !strings.Contains(output, "kheaders_main.c") {
+		t.Errorf("%s: nothing was compiled; make printed:\n%s", what, output)
+	}
+}

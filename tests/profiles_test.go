@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package tests
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/kheaders/kheaders/harness"
+	"github.com/kheaders/kheaders/harness/kernel"
+	"github.com/kheaders/kheaders/harness/kmod"
+	"github.com/kheaders/kheaders/harness/target"
+	"github.com/kheaders/kheaders/harness/verdict"
+)
+
+// profiles are the kernels that are configured to get in the module's way, each
+// on one architecture: what they show does not depend on it.
+var profiles = []struct {
+	name, arch string
+	// passes are the tests that other kernels skip.
+	passes []string
+	// skips are those that this one has to skip.
+	skips []string
+}{
+	{"ikheaders", "arm64", []string{"TestSysfsTaken"}, []string{"TestSysfs", "TestBesideOwnModule", "TestUnsignedRefused", "TestCompressed"}},
+	{"ikheaders-m", "arm64", []string{"TestSysfs", "TestBesideOwnModule", "TestCompressed"}, []string{"TestSysfsTaken", "TestUnsignedRefused"}},
+	{"signed", "x86_64", []string{"TestSysfs", "TestUnsignedRefused", "TestCompressed"}, []string{"TestSysfsTaken", "TestBesideOwnModule"}},
+}
+
+func TestProfiles(t *testing.T) {
+	for _, profile := range profiles {
+		t.Run(profile.name, func(t *testing.T) {
+			out := test(t, "--kernel", "debian:6.12", "--arch", profile.arch, "--profile", profile.name)
+			if out.code != 0 || len(out.run.Cells) != 1 || out.run.Cells[0].Verdict != verdict.Pass {
+				t.Fatalf("exit code %d; it printed:\n%s", out.code, out.output)
+			}
+			status := map[string]verdict.Status{}
+			for _, test := range out.run.Cells[0].Tests {
+				status[test.Name] = test.Status
+			}
+			for _, name := range profile.passes {
+				if status[name] != verdict.StatusPass {
+					t.Errorf("%s: %q, want %q", name, status[name], verdict.StatusPass)
+				}
+			}
+			for _, name := range profile.skips {
+				if status[name] != verdict.StatusSkip {
+					t.Errorf("%s: %q, want %q", name, status[name], verdict.StatusSkip)
+				}
+			}
+		})
+	}
+}
+
+// TestUnsignedModule boots a kernel that wants signatures with a module that has
+// none: the verdict gives the kernel's error, and what it means.
+func TestUnsignedModule(t *testing.T) {
+	spec, err := kernel.ParseSpec("debian:6.12")
+	if err != nil {
+		t.Fatal(err)
+	}
+	arch, err := target.Lookup("x86_64")
+	if err != nil {
+		t.Fatal(err)
+	}
+	user, err := os.UserCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	boot, release, err := harness.Prepare(t.Context(), harness.Config{
+		Repo: "..", Cache: filepath.Join(user, "kheaders"), Results: t.TempDir(),
+		Kernels: []kernel.Spec{spec}, Targets: []target.Target{arch},
+		Profiles: []string{"signed"}, Modes: []string{harness.ModeModule},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release()
+	boot.Module = filepath.Join(filepath.Dir(boot.Module), kmod.UnsignedFile)
+	cell := boot.Run(t.Context())
+	if cell.Verdict != verdict.TestFailed || !strings.Contains(cell.Reason, "key was rejected by service") || !strings.Contains(cell.Reason, "sign-file") {
+		t.Errorf("verdict %s: %s; want %s with the kernel's error", cell.Verdict, cell.Reason, verdict.TestFailed)
+	}
+}
