@@ -84,6 +84,19 @@ func (e *keepError) Unwrap() error { return e.err }
 // that has to build something; it is never taken for an entry.
 func Keep(err error) error { return &keepError{err: err} }
 
+// Find returns the entry kind/key. It is a hit when it is there and its outputs
+// are what was stored.
+func (s Store) Find(kind string, key Key) (Entry, error) {
+	// The path is part of some contents, so it must not depend on where we
+	// stand.
+	root, err := filepath.Abs(s.Dir)
+	if err != nil {
+		return Entry{}, fmt.Errorf("finding the cache directory: %w", err)
+	}
+	dir := filepath.Join(root, kind, string(key))
+	return Entry{Dir: dir, Hit: intact(dir)}, nil
+}
+
 // Get returns the entry kind/key, building it with build when it is missing,
 // or when one of its outputs is no longer what was stored. build fills dir,
 // which is the entry's final place, and returns the names of the outputs below
@@ -91,16 +104,9 @@ func Keep(err error) error { return &keepError{err: err} }
 // outputs stay as well, unchecked. When build fails, dir is removed. Concurrent
 // callers, in this process or another, wait for the one that builds.
 func (s Store) Get(ctx context.Context, kind string, key Key, build func(ctx context.Context, dir string) (outputs []string, err error)) (Entry, error) {
-	// The path is part of some contents, so it must not depend on where we
-	// stand.
-	root, err := filepath.Abs(s.Dir)
-	if err != nil {
-		return Entry{}, fmt.Errorf("finding the cache directory: %w", err)
-	}
-	entry := Entry{Dir: filepath.Join(root, kind, string(key))}
-	if intact(entry.Dir) {
-		entry.Hit = true
-		return entry, nil
+	entry, err := s.Find(kind, key)
+	if err != nil || entry.Hit {
+		return entry, err
 	}
 	if err := os.MkdirAll(filepath.Dir(entry.Dir), 0o755); err != nil {
 		return Entry{}, fmt.Errorf("making the cache directory: %w", err)

@@ -79,6 +79,7 @@ type Kernel struct {
 }
 
 const (
+	kernelKind  = "kernel" // of entries in the store
 	objectName  = "build"
 	configName  = "config"
 	releaseName = "include/config/kernel.release"
@@ -123,11 +124,14 @@ func Build(ctx context.Context, store cache.Store, source Source, o BuildOptions
 	if err != nil {
 		return Kernel{}, fmt.Errorf("finding the cache directory: %w", err)
 	}
-	parts := []string{kernelFormat, root, source.Dir, source.Key, o.Target.Name, o.Target.ImageTarget, formatRequests(asked), runtime.GOARCH}
-	key := cache.KeyOf(append(append(parts, tools...), buildVariables...)...)
+	keyOf := func(asked []request) cache.Key {
+		parts := []string{kernelFormat, root, source.Dir, source.Key, o.Target.Name, o.Target.ImageTarget, formatRequests(asked), runtime.GOARCH}
+		return cache.KeyOf(append(append(parts, tools...), buildVariables...)...)
+	}
+	key := keyOf(asked)
 
 	log := ""
-	entry, err := store.Get(ctx, "kernel", key, func(ctx context.Context, dir string) ([]string, error) {
+	entry, err := store.Get(ctx, kernelKind, key, func(ctx context.Context, dir string) ([]string, error) {
 		for _, program := range []string{"make", "flex", "bison", "bc"} {
 			if _, err := run.Look(program); err != nil {
 				return nil, err
@@ -139,7 +143,11 @@ func Build(ctx context.Context, store cache.Store, source Source, o BuildOptions
 				return nil, fmt.Errorf("removing an old log: %w", err)
 			}
 		}
-		if err := build(ctx, store, source, o, asked, dir, log); err != nil {
+		seed, err := findSeed(store, o, keyOf)
+		if err != nil {
+			return nil, err
+		}
+		if err := build(ctx, store, source, o, asked, seed, dir, log); err != nil {
 			return nil, diskFull(err, dir)
 		}
 		names := []string{configName}
@@ -188,10 +196,34 @@ func toolchain(ctx context.Context, t target.Target) ([]string, error) {
 	return versions, nil
 }
 
-// build configures and builds a kernel in dir.
-func build(ctx context.Context, store cache.Store, source Source, o BuildOptions, asked []request, dir, log string) error {
+// findSeed returns the object tree of the default profile, if there is one and
+// the kernel is of another. A profile changes little of it, and kbuild knows
+// what depends on that.
+func findSeed(store cache.Store, o BuildOptions, keyOf func([]request) cache.Key) (string, error) {
+	if o.Profile == DefaultProfile {
+		return "", nil
+	}
+	plain, err := requests(o.Target, DefaultProfile)
+	if err != nil {
+		return "", err
+	}
+	entry, err := store.Find(kernelKind, keyOf(plain))
+	if err != nil || !entry.Hit {
+		return "", err
+	}
+	return entry.Path(objectName), nil
+}
+
+// build configures and builds a kernel in dir, from scratch or from a copy of
+// the object tree seed.
+func build(ctx context.Context, store cache.Store, source Source, o BuildOptions, asked []request, seed, dir, log string) error {
 	m := maker{source: source.Dir, object: filepath.Join(dir, objectName), target: o.Target, log: log, progress: o.Progress}
-	if err := os.Mkdir(m.object, 0o755); err != nil {
+	if seed != "" {
+		// Times and all: kbuild goes by them.
+		if err := (run.Cmd{Argv: []string{"cp", "-a", "--reflink=auto", seed, m.object}, Log: log}).Run(ctx); err != nil {
+			return fmt.Errorf("copying the object tree of the %s profile: %w", DefaultProfile, err)
+		}
+	} else if err := os.Mkdir(m.object, 0o755); err != nil {
 		return fmt.Errorf("making the object tree: %w", err)
 	}
 	config, err := configure(ctx, m, asked)

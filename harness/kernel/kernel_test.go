@@ -55,6 +55,13 @@ func (f fixture) mustBuild(t *testing.T, arch string, change ...func(*kernel.Bui
 	return k
 }
 
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func read(t *testing.T, path string) string {
 	t.Helper()
 	text, err := os.ReadFile(path)
@@ -419,5 +426,34 @@ func TestBuildDiskFull(t *testing.T) {
 	}
 	if left := entries(t, f.store, "kernel"); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
+	}
+}
+
+// TestBuildFromSeed holds that a profile starts from the default's object tree,
+// when there is one, and leaves that as it is.
+func TestBuildFromSeed(t *testing.T) {
+	f := newFixture(t)
+	profile := func(o *kernel.BuildOptions) { o.Profile = "ikheaders" }
+	const mark = "include/generated/mark.h"
+	marked := func(k kernel.Kernel) bool {
+		_, err := os.Stat(filepath.Join(k.Dir, mark))
+		return err == nil
+	}
+	if k := f.mustBuild(t, "arm64", profile); marked(k) || !strings.Contains(read(t, k.Config), "\nCONFIG_IKHEADERS=y\n") {
+		t.Errorf("from scratch it is %+v", k)
+	}
+	plain := f.mustBuild(t, "x86_64")
+	write(t, filepath.Join(plain.Dir, mark), "")
+	config := read(t, plain.Config)
+	if k := f.mustBuild(t, "x86_64", profile); !marked(k) || !strings.Contains(read(t, k.Config), "\nCONFIG_IKHEADERS=y\n") {
+		t.Errorf("from the default's it is %+v", k)
+	}
+	if again := f.mustBuild(t, "x86_64"); !again.Cached || read(t, again.Config) != config || read(t, filepath.Join(again.Dir, ".config")) != config {
+		t.Errorf("the default's is now %+v", again)
+	}
+	// One that is damaged is no seed.
+	write(t, plain.Config, "damaged")
+	if k := f.mustBuild(t, "x86_64", func(o *kernel.BuildOptions) { o.Profile = "ikheaders-m" }); marked(k) {
+		t.Error("a damaged object tree was copied")
 	}
 }
