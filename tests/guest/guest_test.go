@@ -638,14 +638,13 @@ func TestReload(t *testing.T) {
 	}
 }
 
-// pages returns how many pages the kernel has mapped page by page. What is
-// given back late, such as the part of a module that only its loading needs, is
-// waited for.
+// pages returns how many pages modules take. The part of a module that only its
+// loading needs is given back a little later, and waited for.
 func pages(t *testing.T) int64 {
 	t.Helper()
 	last := int64(-1)
 	for range 20 {
-		n, err := vmalloc.Used()
+		n, err := vmalloc.Modules()
 		if err != nil {
 			t.Fatal(err)
 		}
