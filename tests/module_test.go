@@ -204,7 +204,7 @@ func TestC(t *testing.T) {
 // checkpatch runs the kernel's style checker on the generated C.
 func checkpatch(t *testing.T, k builtKernel, dir string) {
 	t.Helper()
-	argv := []string{"perl", filepath.Join(k.Source, "scripts/checkpatch.pl"), "--no-tree", "--strict", "--terse", "--file"}
+	argv := []string{"perl", filepath.Join(k.Source, "scripts/checkpatch.pl"), "--no-tree", "--strict", "--file"}
 	var names []string
 	for _, pattern := range []string{"*.c", "*.h", "*.S"} {
 		found, err := filepath.Glob(filepath.Join(dir, pattern))

@@ -85,7 +85,7 @@ static void kheaders_proc_remove(void)
 static bool kheaders_sysfs __ro_after_init =
 	!(IS_MODULE(CONFIG_IKHEADERS) && IS_ENABLED(CONFIG_IKHEADERS_PROC));
 module_param_named(sysfs, kheaders_sysfs, bool, 0444);
-MODULE_PARM_DESC(sysfs, "serve /sys/kernel/" KHEADERS_FILE " as well, unless the kernel's own kheaders does");
+MODULE_PARM_DESC(sysfs, "serve /sys/kernel/" KHEADERS_FILE " too, if it is not there yet");
 
 /* The attribute is constant for its callbacks since 6.16. */
 #if KHEADERS_KERNEL >= 6016
@@ -155,6 +155,7 @@ static void kheaders_sysfs_remove(void)
 
 #endif
 
+/* Built in, this is late enough to come after the kernel's own kheaders. */
 static int __init kheaders_init(void)
 {
 	int err;
@@ -168,7 +169,6 @@ static int __init kheaders_init(void)
 		kheaders_proc_remove();
 	return err;
 }
-/* Built in, it comes after the kernel's own kheaders. */
 late_initcall(kheaders_init);
 
 static void __exit kheaders_exit(void)
