@@ -443,6 +443,9 @@ func (c Config) prepare() (*bench, error) {
 			return nil, hint.Usage(fmt.Errorf("%s is to be tested twice", cell.Name()), "give each --kernel, --arch, --profile and --mode once")
 		}
 		named[cell.Name()] = true
+		if err := cell.Spec.CheckProfile(cell.Profile); err != nil {
+			return nil, err
+		}
 	}
 	if c.Silence < 0 || c.Deadline < 0 || c.Jobs < 0 {
 		return nil, hint.Usage(errors.New("times and jobs cannot be negative"), "leave --silence, --deadline and --jobs out for their defaults")

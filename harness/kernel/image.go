@@ -191,7 +191,8 @@ func (a apt) resolve(ctx context.Context, spec Spec, t target.Target, suffix str
 	info.Common = dependency(fields["Depends"], "linux-headers-")
 	kbuild = dependency(fields["Depends"], "linux-kbuild-")
 	if info.Common == "" || kbuild == "" {
-		return imageInfo{}, "", fmt.Errorf("%s depends on no common headers or on no linux-kbuild, but on %q", headers, fields["Depends"])
+		return imageInfo{}, "", hint.New(fmt.Errorf("%s depends on no common headers or on no linux-kbuild, but on %q", headers, fields["Depends"]),
+			"debian:"+spec.version+" builds a kernel from source")
 	}
 	return info, kbuild, nil
 }
@@ -226,7 +227,8 @@ func relocate(dir, makefile, common string) error {
 	}
 	m := reInclude.FindSubmatch(text)
 	if m == nil || string(m[1]) != filepath.Base(common) {
-		return fmt.Errorf("the makefile of the headers does not include that of %s: %q", filepath.Base(common), text)
+		return hint.New(fmt.Errorf("the makefile of the headers does not include that of %s: %q", filepath.Base(common), text),
+			"this release of Debian lays its headers out in another way than the ones that are known here; kernel debian:VERSION is built from source")
 	}
 	text = reInclude.ReplaceAllLiteral(text, []byte("include "+filepath.Join(dir, common, "Makefile")))
 	if err := os.WriteFile(path, text, 0o644); err != nil {

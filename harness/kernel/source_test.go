@@ -57,7 +57,7 @@ func TestParseSpecErrors(t *testing.T) {
 			t.Errorf("%q: the error is %v, the hint %q", c.spec, err, hint.Of(err))
 		}
 	}
-	for _, spec := range []string{".", dir, "debian:6.12", "debian:6.8.0", "https://example.org/linux-6.12.tar.gz?x=1#sha256=" + strings.ToUpper(digest)} {
+	for _, spec := range []string{".", dir, "debian:6.12", "debian:6.8.0", "debian-image:6.1", "https://example.org/linux-6.12.tar.gz?x=1#sha256=" + strings.ToUpper(digest)} {
 		if got := parse(t, spec).String(); got != spec {
 			t.Errorf("%q became %q", spec, got)
 		}
@@ -204,6 +204,21 @@ func TestFetchTarballWithoutXZ(t *testing.T) {
 	_, err := kernel.Fetch(t.Context(), cache.Store{Dir: t.TempDir()}, parse(t, file), nil)
 	if e, ok := errors.AsType[*run.NotFoundError](err); !ok || e.Program != "xz" {
 		t.Errorf("the error is %v", err)
+	}
+}
+
+func TestCheckProfile(t *testing.T) {
+	for _, spec := range []string{"debian:6.1", "debian-image:6.1"} {
+		if err := parse(t, spec).CheckProfile(kernel.DefaultProfile); err != nil {
+			t.Errorf("%s with the default profile: %v", spec, err)
+		}
+	}
+	if err := parse(t, "debian:6.1").CheckProfile("other"); err != nil {
+		t.Errorf("a kernel that is built: %v", err)
+	}
+	err := parse(t, "debian-image:6.1").CheckProfile("other")
+	if !hint.IsUsage(err) || !strings.Contains(err.Error(), "comes built") || !strings.Contains(hint.Of(err), "debian:6.1") {
+		t.Errorf("a kernel that comes built: error %v, hint %q", err, hint.Of(err))
 	}
 }
 

@@ -44,6 +44,16 @@ type Spec struct {
 // Prebuilt tells whether the kernel comes built, with its own configuration.
 func (s Spec) Prebuilt() bool { return s.form == formImage }
 
+// CheckProfile returns a [hint.Usage] error when the kernel cannot be had with
+// that configuration profile.
+func (s Spec) CheckProfile(name string) error {
+	if s.Prebuilt() && name != DefaultProfile {
+		return hint.Usage(fmt.Errorf("kernel %q comes built, and cannot have the profile %s", s, name),
+			"leave --profile out, or build a kernel from source: debian:"+s.version)
+	}
+	return nil
+}
+
 // String returns the spec as it was given.
 func (s Spec) String() string { return s.text }
 

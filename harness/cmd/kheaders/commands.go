@@ -84,7 +84,7 @@ func spec(text string) (kernel.Spec, error) {
 // matrixFlags declares the flags of a run and returns the function that makes
 // a configuration of them.
 func (c *call) matrixFlags(defaultArchs ...string) func() (harness.Config, error) {
-	kernels := c.listFlag("kernel", "test this kernel: a `SPEC` such as debian:6.12, a directory, a tarball, a URL with #sha256=…; repeatable")
+	kernels := c.listFlag("kernel", "test this kernel: a `SPEC` such as debian:6.12, debian-image:6.1, a directory, a tarball, a URL with #sha256=…; repeatable")
 	archs := c.listFlag("arch", "test on this `ARCH`itecture; repeatable (default "+strings.Join(defaultArchs, " and ")+")")
 	profiles := c.listFlag("profile", "use this kernel configuration `PROFILE`; repeatable (default "+kernel.DefaultProfile+")")
 	modes := c.listFlag("mode", "test the headers in this `MODE`; repeatable (default "+harness.ModeModule+")")
@@ -296,7 +296,7 @@ func runShell(ctx context.Context, c *call) error {
 }
 
 func runKernel(ctx context.Context, c *call) error {
-	text := c.flags.String("kernel", "", "build this kernel: a `SPEC` as for test (default debian:6.12)")
+	text := c.flags.String("kernel", "", "build or fetch this kernel: a `SPEC` as for test (default debian:6.12)")
 	arch := c.targetFlag()
 	profile := c.flags.String("profile", kernel.DefaultProfile, "use this kernel configuration `PROFILE`")
 	jobs := c.flags.Int("jobs", 0, "run `N` compilers at once (default one per processor)")
@@ -317,6 +317,9 @@ func runKernel(ctx context.Context, c *call) error {
 		return err
 	}
 	if err := checkProfile(*profile); err != nil {
+		return err
+	}
+	if err := from.CheckProfile(*profile); err != nil {
 		return err
 	}
 	if *jobs < 0 {
