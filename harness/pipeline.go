@@ -65,9 +65,16 @@ type Config struct {
 	// Jobs is how many compilers may run at once, one per processor by
 	// default.
 	Jobs int
-	// Silence and Deadline bound a boot under KVM; slower accelerators get
-	// more by their target's factor.
-	Silence, Deadline time.Duration
+	// Silence, TestDeadline and Deadline bound a boot under KVM: how long it
+	// may say nothing, how long one test may take, and how long all may take.
+	// Slower accelerators get more by their target's factor.
+	Silence, TestDeadline, Deadline time.Duration
+	// Allow lists what the kernel may report and pass nevertheless.
+	Allow verdict.Allowlist
+	// Keep has the results hold copies of everything that was booted.
+	Keep bool
+	// KVM is the device to probe, /dev/kvm by default.
+	KVM string
 
 	// Progress receives lines for a person to read. It is never called from
 	// two goroutines at once.
@@ -77,10 +84,12 @@ type Config struct {
 	Command []string
 }
 
-// How long a boot may stay silent and may take in all, under KVM.
+// How long a boot may stay silent, a test may take, and a boot may take in all,
+// under KVM.
 const (
-	DefaultSilence  = 6 * time.Second
-	DefaultDeadline = 20 * time.Second
+	DefaultSilence      = 6 * time.Second
+	DefaultTestDeadline = 10 * time.Second
+	DefaultDeadline     = 20 * time.Second
 )
 
 // ModeModule is the mode in which the headers are a loadable module.
@@ -162,11 +171,24 @@ func Run(ctx context.Context, c Config) (report.Run, error) {
 		group.Go(func() { result.Cells[i] = b.judge(ctx, cell, sources[cell.Spec]) })
 	}
 	group.Wait()
+	b.reportUnused(&result)
 	result.Finish()
 	if err := report.Write(c.Results, result); err != nil {
 		return result, Advise(fmt.Errorf("writing the reports: %w", err), target.Target{})
 	}
 	return result, nil
+}
+
+// reportUnused notes the entries of the allowlist that no cell needed.
+func (b *bench) reportUnused(result *report.Run) {
+	var found []verdict.Finding
+	for _, cell := range result.Cells {
+		found = append(found, cell.Findings...)
+	}
+	for _, entry := range b.Allow.Unused(found) {
+		result.UnusedAllowances = append(result.UnusedAllowances, entry.String())
+		b.line("allow", "unused: %s", entry)
+	}
 }
 
 // fetched is a kernel's source, or why there is none.
@@ -431,6 +453,12 @@ func (c Config) prepare() (*bench, error) {
 	if c.Silence == 0 {
 		c.Silence = DefaultSilence
 	}
+	if c.TestDeadline == 0 {
+		c.TestDeadline = DefaultTestDeadline
+	}
+	if c.KVM == "" {
+		c.KVM = "/dev/kvm"
+	}
 	if c.Deadline == 0 {
 		c.Deadline = DefaultDeadline
 	}
@@ -447,12 +475,12 @@ func (c Config) prepare() (*bench, error) {
 			return nil, err
 		}
 	}
-	if c.Silence < 0 || c.Deadline < 0 || c.Jobs < 0 {
-		return nil, hint.Usage(errors.New("times and jobs cannot be negative"), "leave --silence, --deadline and --jobs out for their defaults")
+	if c.Silence < 0 || c.TestDeadline < 0 || c.Deadline < 0 || c.Jobs < 0 {
+		return nil, hint.Usage(errors.New("times and jobs cannot be negative"), "leave --silence, --test-deadline, --deadline and --jobs out for their defaults")
 	}
 	b := &bench{
 		Config: c,
-		prober: qemu.Prober{Dir: filepath.Join(c.Cache, "accel"), Device: "/dev/kvm", Patience: qemu.Patience},
+		prober: qemu.Prober{Dir: filepath.Join(c.Cache, "accel"), Device: c.KVM, Patience: qemu.Patience},
 		builds: semaphore.NewWeighted(1),
 		boots:  semaphore.NewWeighted(int64(max(1, runtime.NumCPU()/2))),
 	}

@@ -3,7 +3,6 @@
 package harness
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -23,6 +22,7 @@ import (
 	"github.com/kheaders/kheaders/harness/cache"
 	"github.com/kheaders/kheaders/harness/guest"
 	"github.com/kheaders/kheaders/harness/headers"
+	"github.com/kheaders/kheaders/harness/hint"
 	"github.com/kheaders/kheaders/harness/kernel"
 	"github.com/kheaders/kheaders/harness/kmod"
 	"github.com/kheaders/kheaders/harness/qemu"
@@ -78,12 +78,21 @@ const (
 	guestLog   = "guest.log"
 	consoleLog = "console.log"
 	eventsLog  = "events.jsonl"
-	qemuLog    = "qemu.log"
+	// timesLog is the console again, each line behind the seconds since QEMU's
+	// start.
+	timesLog = "console.times.log"
+	qemuLog  = "qemu.log"
+)
+
+// The causes with which a boot ends a machine, besides those of package qemu.
+var (
+	errSlowTest = errors.New("a test takes too long")
+	errFlood    = errors.New("too many events")
 )
 
 // listLogs lists the logs that were written in the report.
 func (w *work) listLogs() {
-	for _, name := range []string{kernelLog, moduleLog, guestLog, consoleLog, eventsLog, qemuLog} {
+	for _, name := range []string{kernelLog, moduleLog, guestLog, consoleLog, timesLog, eventsLog, qemuLog} {
 		if _, err := os.Stat(w.path(name)); err == nil {
 			w.out.AddLog(w.path(name))
 		}
@@ -336,7 +345,9 @@ func (b *Boot) plan() wire.Plan {
 		p.Drivers = append(p.Drivers, "/"+driverPath(d))
 	}
 	// The guest gives up a little before we do, so that it can say where.
-	p.DeadlineSeconds = 0.8 * w.Deadline.Seconds() * w.slowdown(b.accel.Accel)
+	early := 0.8 * w.slowdown(b.accel.Accel)
+	p.DeadlineSeconds = early * w.Deadline.Seconds()
+	p.TestDeadlineSeconds = early * min(w.TestDeadline, w.Silence).Seconds()
 	return p
 }
 
@@ -345,7 +356,7 @@ func testPlan(t target.Target, sha256 string, size int64, release string) wire.P
 	return wire.Plan{
 		Version:         wire.Version,
 		TestBinary:      "/" + initramfs.TestPath,
-		DeadlineSeconds: DefaultDeadline.Seconds() * t.Slowdown,
+		DeadlineSeconds: DefaultDeadline.Seconds() * t.Slowdown, TestDeadlineSeconds: DefaultTestDeadline.Seconds() * t.Slowdown,
 		Expect: wire.Expect{
 			Module: "/" + initramfs.ModulePath, SHA256: sha256, Size: size, Release: release, Arch: t.Name,
 		},
@@ -383,24 +394,29 @@ func (b *Boot) machine(image string) qemu.Machine {
 
 // boot runs the machine and gathers the evidence. Everything that the guest
 // says is kept in files as it arrives.
-func (b *Boot) boot(ctx context.Context, image string) (_ verdict.Evidence, err error) {
+func (b *Boot) boot(parent context.Context, image string) (_ verdict.Evidence, err error) {
 	w := b.work
-	if err := w.boots.Acquire(ctx, 1); err != nil {
-		return verdict.Evidence{}, context.Cause(ctx)
+	if err := w.boots.Acquire(parent, 1); err != nil {
+		return verdict.Evidence{}, context.Cause(parent)
 	}
 	defer w.boots.Release(1)
-	console, err := os.Create(w.path(consoleLog))
-	if err != nil {
-		return verdict.Evidence{}, fmt.Errorf("keeping the console: %w", err)
+	files := map[string]*os.File{}
+	for _, name := range []string{consoleLog, timesLog, eventsLog, qemuLog} {
+		f, err := os.Create(w.path(name))
+		if err != nil {
+			return verdict.Evidence{}, fmt.Errorf("keeping what the guest says: %w", err)
+		}
+		defer func() { err = errors.Join(err, f.Close()) }()
+		files[name] = f
 	}
-	defer func() { err = errors.Join(err, console.Close()) }()
-	events, err := os.Create(w.path(eventsLog))
-	if err != nil {
-		return verdict.Evidence{}, fmt.Errorf("keeping the events: %w", err)
-	}
-	defer func() { err = errors.Join(err, events.Close()) }()
+	console, times, events, logFile := files[consoleLog], files[timesLog], files[eventsLog], files[qemuLog]
 
 	machine := b.machine(image)
+	if w.Keep {
+		if machine.Kernel, err = b.keep(); err != nil {
+			return verdict.Evidence{}, fmt.Errorf("keeping what is booted: %w", err)
+		}
+	}
 	argv, err := machine.Command(w.path("console.again.log"), w.path("events.again.jsonl"))
 	if err != nil {
 		return verdict.Evidence{}, err
@@ -408,24 +424,37 @@ func (b *Boot) boot(ctx context.Context, image string) (_ verdict.Evidence, err 
 	w.out.QEMU = run.Quote(argv)
 	w.say("boot", "%s: %s", b.accel.Accel, b.accel.Why)
 
-	scanner := verdict.NewScanner(nil)
+	ctx, cancel := context.WithCancelCause(parent)
+	defer cancel(nil)
+	factor := w.slowdown(b.accel.Accel)
+	limit := func(d time.Duration) time.Duration { return time.Duration(float64(d) * factor) }
+	silence, deadline, perTest := limit(w.Silence), limit(w.Deadline), limit(w.TestDeadline)
+	slow := time.AfterFunc(perTest, func() { cancel(errSlowTest) })
+	slow.Stop() // until a test starts
+	defer slow.Stop()
+	running := ""
+
+	scanner := verdict.NewScanner(w.Allow)
 	recorder := verdict.NewRecorder()
 	decoder := verdict.NewDecoder(func(line verdict.Line) {
 		ended := recorder.Add(line)
 		scanner.SetTest(recorder.Current())
+		if now := recorder.Running(); now != running {
+			running = now
+			if slow.Stop(); now != "" {
+				slow.Reset(perTest)
+			}
+		}
 		if ended != nil {
 			w.say("test", "%s", report.Progress(*ended))
 		}
 	})
-	var log bytes.Buffer
-	factor := w.slowdown(b.accel.Accel)
-	silence := time.Duration(float64(w.Silence) * factor)
-	deadline := time.Duration(float64(w.Deadline) * factor)
+	log := &head{file: logFile}
 	start := time.Now()
 	exit, runErr := machine.Run(ctx, qemu.Watch{
-		Console: io.MultiWriter(console, scanner),
-		Events:  io.MultiWriter(events, decoder),
-		Log:     &log,
+		Console: io.MultiWriter(console, &stamper{out: times, start: start}, scanner),
+		Events:  io.MultiWriter(&bounded{out: events, room: verdict.MaxEvents}, decoder),
+		Log:     log,
 		Silence: silence, Deadline: deadline,
 	})
 	w.out.BootSeconds = time.Since(start).Seconds()
@@ -433,29 +462,54 @@ func (b *Boot) boot(ctx context.Context, image string) (_ verdict.Evidence, err 
 	if runErr != nil {
 		return verdict.Evidence{}, runErr
 	}
-	if ctx.Err() != nil {
-		return verdict.Evidence{}, context.Cause(ctx)
-	}
-	if err := os.WriteFile(w.path(qemuLog), log.Bytes(), 0o644); err != nil {
-		return verdict.Evidence{}, fmt.Errorf("keeping QEMU's messages: %w", err)
-	}
 	if err := decoder.Close(); err != nil {
 		return verdict.Evidence{}, err
 	}
 	evidence := verdict.Evidence{
 		Declared: b.programs.Declared, SHA256: b.archive.SHA256,
 		Record: recorder.Record(), Console: scanner.Console(),
-		Exit: verdict.Exit{Code: exit.Code, Stderr: log.String()},
+		Exit: verdict.Exit{Code: exit.Code, Signal: exit.Signal, Stderr: log.text.String()},
 	}
+	x := &evidence.Exit
 	switch {
+	case exit.Killed == nil:
 	case errors.Is(exit.Killed, qemu.ErrSilence):
-		evidence.Exit.Killed, evidence.Exit.LimitSeconds = verdict.KilledSilent, silence.Seconds()
+		x.Killed, x.LimitSeconds = verdict.KilledSilent, silence.Seconds()
 	case errors.Is(exit.Killed, qemu.ErrDeadline):
-		evidence.Exit.Killed, evidence.Exit.LimitSeconds = verdict.KilledDeadline, deadline.Seconds()
-	case exit.Killed != nil:
-		evidence.Exit.Err = exit.Killed
+		x.Killed, x.LimitSeconds = verdict.KilledDeadline, deadline.Seconds()
+	case errors.Is(exit.Killed, errSlowTest):
+		x.Killed, x.LimitSeconds = verdict.KilledTest, perTest.Seconds()
+	case errors.Is(exit.Killed, errFlood):
+		x.Killed = verdict.KilledFlood
+	case parent.Err() != nil:
+		x.Killed, x.Err = verdict.KilledInterrupt, exit.Killed
+	default:
+		x.Err = exit.Killed
+		w.out.Hint = hint.Of(Advise(exit.Killed, w.cell.Target))
 	}
 	return evidence, nil
+}
+
+// keep copies what is booted, and what it was made from, into the results, next
+// to the initramfs and the test binary, which are there in any case. It returns
+// the kernel's new path.
+func (b *Boot) keep() (kernel string, err error) {
+	dir := b.work.path("kept")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	kernel = filepath.Join(dir, filepath.Base(b.Kernel))
+	for to, from := range map[string]string{
+		kernel: b.Kernel,
+		filepath.Join(dir, filepath.Base(b.Module)): b.Module,
+		filepath.Join(dir, source.ArchiveName):      b.archive.Path,
+		filepath.Join(dir, "config"):                b.built.Config,
+	} {
+		if err := copyFile(to, from); err != nil {
+			return "", err
+		}
+	}
+	return kernel, nil
 }
 
 // artifact lists a file with its size and digest in the report.

@@ -29,13 +29,13 @@ const (
 	DriversPath = "kheaders/drivers"
 )
 
-// The commands behind /init, /bin/uinit, which init starts first, and
-// /bin/defaultsh, which it starts then. They are one program, the busybox:
-// under emulation a second program costs more to start than the same one again.
+// The commands behind /init and /bin/uinit, which init starts first. They are
+// one program, the busybox: under emulation a second program costs more to start
+// than the same one again. The agent is behind /bin/defaultsh as well, which
+// init starts when the first agent has died, and ends the machine then.
 const (
 	Init  = "init"
 	Agent = "agent"
-	Shell = "gosh"
 )
 
 // BuildTags are those for the busybox: a shell that edits lines, without the
@@ -47,7 +47,7 @@ const BuildTags = "goshsmall"
 func Commands() []string {
 	var packages []string
 	for _, name := range []string{
-		"cat", "chmod", "cp", "dd", "dmesg", "echo", "find", "free", Shell, "grep", "gzip", "head", "hexdump",
+		"cat", "chmod", "cp", "dd", "dmesg", "echo", "find", "free", "gosh", "grep", "gzip", "head", "hexdump",
 		Init, "insmod", "ls", "lsmod", "mkdir", "mount", "ps", "pwd", "rm", "rmmod", "shasum", "shutdown",
 		"sleep", "tail", "tar", "uname",
 	} {

@@ -35,7 +35,7 @@ const Module = "github.com/kheaders/kheaders"
 const Tests = Module + "/tests/guest"
 
 // baseVersion changes when the recipe of the base image does.
-const baseVersion = "1"
+const baseVersion = "2"
 
 // Builder compiles for guests.
 type Builder struct {
@@ -95,7 +95,7 @@ func (b Builder) Base(ctx context.Context, t target.Target) (string, error) {
 			{
 				Argv: slices.Concat([]string{
 					mkuimage, "-o", filepath.Join(dir, baseName), "-tmp-dir", tmp,
-					"-initcmd", initramfs.Init, "-uinitcmd", initramfs.Agent, "-defaultsh", initramfs.Shell,
+					"-initcmd", initramfs.Init, "-uinitcmd", initramfs.Agent, "-defaultsh", initramfs.Agent,
 					"-go-build-tags", initramfs.BuildTags, "-skip-ldd",
 				}, initramfs.Commands()),
 				Env: env(t),

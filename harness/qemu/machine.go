@@ -129,6 +129,16 @@ func eventsDevice(path string) vmtest.Fn {
 // Drivers are the modules of the kernel's that eventsDevice needs.
 func Drivers() []string { return []string{"virtio_pci", "virtio_console"} }
 
+// logTo has QEMU's own messages written to a file. vmtest would keep all of them
+// in memory.
+func logTo(path string) vmtest.Fn {
+	return func(_ *vmtest.IDAllocator, o *vmtest.Options) error {
+		o.QEMUArgs = slices.Concat([]string{"-c", `exec "$@" >` + path + ` 2>&1`, o.QEMUCommand, o.QEMUCommand}, o.QEMUArgs)
+		o.QEMUCommand = "/bin/sh"
+		return nil
+	}
+}
+
 // stdioDevice is a serial port on our own terminal, with QEMU's monitor behind
 // Ctrl-A c.
 func stdioDevice() vmtest.Fn {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	vmtest "github.com/hugelgupf/vmtest/qemu"
@@ -25,12 +26,10 @@ var (
 
 // Watch is where a machine's output goes, and how long it may take.
 type Watch struct {
-	// Console and Events receive what the guest sends, in pieces of any
-	// length, each from a goroutine of its own. They must not block; an error
-	// ends the machine.
-	Console, Events io.Writer
-	// Log receives what QEMU itself prints.
-	Log io.Writer
+	// Console and Events receive what the guest sends, and Log what QEMU
+	// itself prints, in pieces of any length, each from a goroutine of its
+	// own. They must not block; an error ends the machine.
+	Console, Events, Log io.Writer
 	// Silence is how long neither Console nor Events may move.
 	Silence time.Duration
 	// Deadline is how long the machine may run.
@@ -41,6 +40,8 @@ type Watch struct {
 type Exit struct {
 	// Code is QEMU's exit code, or -1 when a signal ended it.
 	Code int
+	// Signal is the name of that signal.
+	Signal string
 	// Killed is why we ended it: ErrSilence, ErrDeadline, a writer's error, or
 	// the cause of the context's end. Nil when it ended by itself.
 	Killed error
@@ -65,7 +66,7 @@ func (m Machine) Run(ctx context.Context, watch Watch) (Exit, error) {
 		panicDevice(),
 		stream(consoleDevice, watch.Console, touch, cancel),
 		stream(eventsDevice, watch.Events, touch, cancel),
-		vmtest.WithSerialOutput(nopCloser{watch.Log}),
+		stream(logTo, watch.Log, func() {}, cancel),
 	)...)
 	if err != nil {
 		return Exit{}, fmt.Errorf("starting %s: %w", m.Target.QEMU, err)
@@ -98,14 +99,21 @@ func (m Machine) Run(ctx context.Context, watch Watch) (Exit, error) {
 	<-watchdog
 	if exitErr, ok := errors.AsType[*exec.ExitError](err); ok {
 		exit.Code = exitErr.ExitCode()
+		if status, ok := exitErr.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+			exit.Signal = status.Signal().String()
+		}
 	} else if err != nil && exit.Killed == nil {
 		return exit, fmt.Errorf("running %s: %w", m.Target.QEMU, err)
 	}
 	return exit, nil
 }
 
+// drain is how long the rest of what a machine said may take to arrive.
+const drain = 10 * time.Second
+
 // stream gives QEMU a pipe for a device and copies it to w, until QEMU ends.
-// The pipe belongs to QEMU alone, so that it ends with it.
+// The pipe belongs to QEMU alone, so that it ends with it. What is written to it
+// before the machine has ended has been read when Run returns.
 func stream(device func(path string) vmtest.Fn, w io.Writer, touch func(), fail context.CancelCauseFunc) vmtest.Fn {
 	return func(alloc *vmtest.IDAllocator, o *vmtest.Options) error {
 		r, theirs, err := os.Pipe()
@@ -123,6 +131,11 @@ func stream(device func(path string) vmtest.Fn, w io.Writer, touch func(), fail 
 			case <-ctx.Done():
 				return nil
 			}
+			go func() {
+				<-n.VMExited
+				// Whoever else holds the pipe must not hold us.
+				_ = r.SetReadDeadline(time.Now().Add(drain))
+			}()
 			buf := make([]byte, 64<<10)
 			for {
 				k, err := r.Read(buf)
@@ -141,8 +154,3 @@ func stream(device func(path string) vmtest.Fn, w io.Writer, touch func(), fail 
 		return device(fmt.Sprintf("/proc/self/fd/%d", fd))(alloc, o)
 	}
 }
-
-// nopCloser keeps vmtest from closing a writer that is not its own.
-type nopCloser struct{ io.Writer }
-
-func (nopCloser) Close() error { return nil }

@@ -56,6 +56,9 @@ type Run struct {
 	Host Host `json:"host"`
 	// Exit is the exit code that the cells make: see [Run.ExitCode].
 	Exit int `json:"exit_code"`
+	// UnusedAllowances are the entries of the allowlist that no cell needed,
+	// as they stand in it.
+	UnusedAllowances []string `json:"unused_allowances,omitempty"`
 	// Cells are the cells of the matrix, in its order.
 	Cells []Cell `json:"cells"`
 

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/hugelgupf/vmtest/guest"
@@ -34,6 +35,11 @@ const (
 )
 
 func main() {
+	if filepath.Base(os.Args[0]) == "defaultsh" {
+		complain(errors.New("the agent has died: resetting the machine"))
+		complain(reset())
+		return
+	}
 	plan, err := readPlan(wire.PlanPath)
 	if err == nil && plan.TestBinary == "" {
 		complain(shell())
@@ -84,10 +90,9 @@ func loadDriver(path string) error {
 	return nil
 }
 
-// shell runs the shell on the console until it ends. Init would start one after
-// us as well, but on a terminal that our end has hung up.
+// shell runs the shell on the console until it ends.
 func shell() error {
-	const path = "/bin/defaultsh"
+	const path = "/bbin/gosh"
 	proc, err := os.StartProcess(path, []string{path}, &os.ProcAttr{
 		Env:   os.Environ(),
 		Files: []*os.File{os.Stdin, os.Stdout, os.Stderr},
@@ -119,8 +124,10 @@ func readPlan(path string) (wire.Plan, error) {
 	if plan.Version != wire.Version {
 		return wire.Plan{}, fmt.Errorf("the plan has version %d, this agent knows %d", plan.Version, wire.Version)
 	}
-	if plan.TestBinary != "" && !(plan.DeadlineSeconds > 0 && plan.DeadlineSeconds < maxDeadline.Seconds()) {
-		return wire.Plan{}, fmt.Errorf("the plan has a deadline of %v s, not between 0 and %v", plan.DeadlineSeconds, maxDeadline)
+	for _, s := range []float64{plan.DeadlineSeconds, plan.TestDeadlineSeconds} {
+		if plan.TestBinary != "" && !(s > 0 && s < maxDeadline.Seconds()) {
+			return wire.Plan{}, fmt.Errorf("the plan has a deadline of %v s, not between 0 and %v", s, maxDeadline)
+		}
 	}
 	return plan, nil
 }

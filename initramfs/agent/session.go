@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -93,13 +95,15 @@ func (s *session) run(plan wire.Plan) error {
 		return s.fail(fmt.Errorf("starting the tests: %w", err))
 	}
 
+	c := newClocks(plan)
+	defer c.stop()
 	ended := make(chan ending, 1)
-	go func() { ended <- supervise(proc, r, seconds(plan.DeadlineSeconds), s.grace) }()
-	readErr := s.relay(r)
+	go func() { ended <- supervise(proc, r, c.expired, s.grace) }()
+	readErr := s.relay(r, c)
 	end := <-ended
 
-	if end.late {
-		s.send(wire.Event{Kind: wire.KindDeadline, Error: fmt.Sprintf("the tests did not end within %v s and were killed", plan.DeadlineSeconds)})
+	if end.late != "" {
+		s.send(wire.Event{Kind: wire.KindDeadline, Error: end.late})
 	}
 	if readErr != nil {
 		s.send(wire.Event{Kind: wire.KindFail, Error: fmt.Sprintf("reading the tests' output: %v", readErr)})
@@ -112,8 +116,11 @@ func (s *session) run(plan wire.Plan) error {
 const gather = 25 * time.Millisecond
 
 // relay turns what the tests print into events, until the pipe ends.
-func (s *session) relay(r io.Reader) error {
-	parser := gotest.New(s.send)
+func (s *session) relay(r io.Reader, c *clocks) error {
+	parser := gotest.New(func(e wire.Event) {
+		s.send(e)
+		c.see(e)
+	})
 	buf := make([]byte, 16<<10)
 	for {
 		n, err := r.Read(buf)
@@ -135,25 +142,72 @@ func (s *session) relay(r io.Reader) error {
 	}
 }
 
+// clocks are the deadlines of a plan. The time is the monotonic clock's, so it
+// does not matter when somebody sets the other one.
+type clocks struct {
+	// expired receives what took too long, once.
+	expired     chan string
+	whole, test *time.Timer
+	limit       time.Duration
+	// running is the top-level test that started last and has not ended.
+	running atomic.Value
+}
+
+// newClocks starts the clock of all tests.
+func newClocks(plan wire.Plan) *clocks {
+	c := &clocks{expired: make(chan string, 1), limit: seconds(plan.TestDeadlineSeconds)}
+	expire := func(what string, limit float64) {
+		select {
+		case c.expired <- fmt.Sprintf("%s did not end within %.4g s and was killed", what, limit):
+		default: // something else took too long before
+		}
+	}
+	c.whole = time.AfterFunc(seconds(plan.DeadlineSeconds), func() { expire("the test binary", plan.DeadlineSeconds) })
+	c.test = time.AfterFunc(c.limit, func() { expire(c.running.Load().(string), plan.TestDeadlineSeconds) })
+	c.test.Stop() // until a test starts
+	return c
+}
+
+// see starts and stops the clock of a top-level test.
+func (c *clocks) see(e wire.Event) {
+	switch {
+	case strings.Contains(e.Test, "/"):
+	case e.Kind == wire.KindStart:
+		c.running.Store(e.Test)
+		c.test.Reset(c.limit)
+	case e.Kind == wire.KindEnd && e.Test == c.running.Load():
+		c.test.Stop()
+	}
+}
+
+func (c *clocks) stop() {
+	c.whole.Stop()
+	c.test.Stop()
+}
+
 // ending is how the test binary ended.
 type ending struct {
 	// state is nil when the process could not even be killed.
 	state *os.ProcessState
 	err   error
-	late  bool
+	// late says what took too long, if that was its end.
+	late string
 }
 
-// supervise waits for the process, and kills it and its group at the
-// deadline. After the process it gives the pipe a grace to run dry: something
+// supervise waits for the process, and kills it and its group when something
+// takes too long. After the process it gives the pipe a grace to run dry: something
 // outside the group may hold its other end for ever.
-func supervise(proc *os.Process, pipe *os.File, deadline, grace time.Duration) ending {
+func supervise(proc *os.Process, pipe *os.File, expired <-chan string, grace time.Duration) ending {
 	exited := make(chan ending, 1)
 	go func() {
 		state, err := proc.Wait()
 		exited <- ending{state: state, err: err}
 	}()
-	end, ok := await(exited, deadline)
-	if !ok {
+	var end ending
+	ok := true
+	select {
+	case end = <-exited:
+	case late := <-expired:
 		// A Go program prints its goroutines on SIGQUIT: what it waits for.
 		killGroup(proc, syscall.SIGQUIT)
 		end, ok = await(exited, grace)
@@ -161,7 +215,7 @@ func supervise(proc *os.Process, pipe *os.File, deadline, grace time.Duration) e
 			killGroup(proc, syscall.SIGKILL)
 			end, ok = await(exited, grace)
 		}
-		end.late = true
+		end.late = late
 	}
 	if !ok {
 		end.err = errors.New("the test binary survives SIGKILL: it is stuck in the kernel")

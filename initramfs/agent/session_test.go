@@ -5,6 +5,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/kheaders/kheaders/initramfs/wire"
@@ -26,6 +27,7 @@ func runPlan(t *testing.T, plan wire.Plan) []wire.Event {
 	var port bytes.Buffer
 	s := newSession(&port, func() float64 { return 1 })
 	s.grace = 300 * time.Millisecond
+	plan.TestDeadlineSeconds = cmp.Or(plan.TestDeadlineSeconds, plan.DeadlineSeconds)
 	begin := time.Now()
 	if err := s.run(plan); err != nil {
 		t.Errorf("run: %v", err)
@@ -69,7 +71,7 @@ var (
 )
 
 func TestSession(t *testing.T) {
-	const late = "the tests did not end within 0.3 s and were killed"
+	const late = " did not end within 0.3 s and was killed"
 	tests := []struct {
 		name string
 		body string
@@ -93,7 +95,21 @@ func TestSession(t *testing.T) {
 			`printf '\026=== RUN   TestA\n'; exec sleep 60`,
 			[]wire.Event{
 				{Kind: wire.KindStart, Test: "TestA"},
-				{Kind: wire.KindDeadline, Error: late},
+				{Kind: wire.KindDeadline, Error: "the test binary" + late},
+				{Kind: wire.KindExit, Code: -1, Error: "signal: quit"},
+			},
+		},
+		{
+			"a slow test",
+			`printf '\026=== RUN   TestA\n'; sleep 0.2; printf '\026--- PASS: TestA (0.20s)\n'
+			printf '\026=== RUN   TestB\n'; sleep 0.2; printf '\026=== RUN   TestB/b\n\026--- PASS: TestB/b (0.00s)\n'; exec sleep 60`,
+			[]wire.Event{
+				{Kind: wire.KindStart, Test: "TestA"},
+				{Kind: wire.KindEnd, Test: "TestA", Status: wire.StatusPass, Elapsed: 0.2},
+				{Kind: wire.KindStart, Test: "TestB"},
+				{Kind: wire.KindStart, Test: "TestB/b"},
+				{Kind: wire.KindEnd, Test: "TestB/b", Status: wire.StatusPass},
+				{Kind: wire.KindDeadline, Error: "TestB" + late},
 				{Kind: wire.KindExit, Code: -1, Error: "signal: quit"},
 			},
 		},
@@ -102,7 +118,7 @@ func TestSession(t *testing.T) {
 			`trap "" QUIT; sleep 60 & printf unfinished; wait; sleep 60`,
 			[]wire.Event{
 				{Kind: wire.KindOutput, Output: "unfinished"},
-				{Kind: wire.KindDeadline, Error: late},
+				{Kind: wire.KindDeadline, Error: "the test binary" + late},
 				{Kind: wire.KindExit, Code: -1, Error: "signal: killed"},
 			},
 		},
@@ -127,8 +143,11 @@ func TestSession(t *testing.T) {
 			if strings.HasPrefix(tt.name, "too slow") {
 				plan.DeadlineSeconds = 0.3
 			}
+			if tt.name == "a slow test" {
+				plan.TestDeadlineSeconds = 0.3
+			}
 			want := append([]wire.Event{hello}, append(tt.want, done)...)
-			if diff := cmp.Diff(want, join(runPlan(t, plan)), cmpopts.IgnoreFields(wire.Event{}, "Uptime")); diff != "" {
+			if diff := gocmp.Diff(want, join(runPlan(t, plan)), cmpopts.IgnoreFields(wire.Event{}, "Uptime")); diff != "" {
 				t.Errorf("(-want +got)\n%s", diff)
 			}
 		})
@@ -179,7 +198,7 @@ func TestSessionGoTests(t *testing.T) {
 			got[i].Output = name + ".go: " + rest
 		}
 	}
-	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(wire.Event{}, "Uptime", "Elapsed")); diff != "" {
+	if diff := gocmp.Diff(want, got, cmpopts.IgnoreFields(wire.Event{}, "Uptime", "Elapsed")); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
 }
@@ -191,7 +210,7 @@ func TestSessionCannotStart(t *testing.T) {
 		{Kind: wire.KindFail, Error: "starting the tests: fork/exec /nonexistent/tests: no such file or directory"},
 		done,
 	}
-	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(wire.Event{}, "Uptime")); diff != "" {
+	if diff := gocmp.Diff(want, got, cmpopts.IgnoreFields(wire.Event{}, "Uptime")); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
 }
@@ -230,9 +249,10 @@ func TestSessionLongError(t *testing.T) {
 
 func TestReadPlan(t *testing.T) {
 	tests := []struct{ name, plan, wantErr string }{
-		{"good", `{"version":1,"test_binary":"/t","deadline_seconds":2.5}`, ""},
+		{"good", `{"version":1,"test_binary":"/t","deadline_seconds":2.5,"test_deadline_seconds":1}`, ""},
 		{"shell", `{"version":1}`, ""},
 		{"no deadline", `{"version":1,"test_binary":"/t"}`, "the plan has a deadline of 0 s, not between 0 and 24h0m0s"},
+		{"no deadline for a test", `{"version":1,"test_binary":"/t","deadline_seconds":1}`, "the plan has a deadline of 0 s, not between 0 and 24h0m0s"},
 		{"long deadline", `{"version":1,"test_binary":"/t","deadline_seconds":1e12}`, "the plan has a deadline of 1e+12 s, not between 0 and 24h0m0s"},
 		{"other version", `{"version":2}`, "the plan has version 2, this agent knows 1"},
 		{"no JSON", `hello`, "reading the plan FILE: invalid character 'h' looking for beginning of value"},

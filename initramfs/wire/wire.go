@@ -38,6 +38,8 @@ type Plan struct {
 	// binary, reports that, and powers off. The host has a deadline of its
 	// own; this one lets the guest say what it was doing.
 	DeadlineSeconds float64 `json:"deadline_seconds"`
+	// TestDeadlineSeconds is the same for each top-level test.
+	TestDeadlineSeconds float64 `json:"test_deadline_seconds"`
 	// Drivers are the paths in the guest of the kernel's own modules that the
 	// port needs. The agent loads them, in this order, before it opens it.
 	Drivers []string `json:"drivers,omitempty"`
@@ -97,7 +99,7 @@ const (
 	KindExit Kind = "exit"
 	// KindFail is a failure of the agent itself, in Error.
 	KindFail Kind = "fail"
-	// KindDeadline says that the plan's deadline passed and the agent killed
+	// KindDeadline says that a deadline of the plan passed and the agent killed
 	// the test binary, in words in Error.
 	KindDeadline Kind = "deadline"
 	// KindDone is the last event. Nothing may follow it.

@@ -27,6 +27,7 @@ import (
 	"github.com/kheaders/kheaders/harness/qemu"
 	"github.com/kheaders/kheaders/harness/run"
 	"github.com/kheaders/kheaders/harness/target"
+	"github.com/kheaders/kheaders/harness/verdict"
 )
 
 // cacheFlag declares --cache. Its default follows the user's cache directory.
@@ -91,18 +92,22 @@ func (c *call) matrixFlags(defaultArchs ...string) func() (harness.Config, error
 	dir := c.cacheFlag()
 	results := c.flags.String("results", filepath.Join("out", "qemu-test"), "write everything to `DIR`")
 	accel := c.flags.String("accel", "auto", "run QEMU with this `ACCEL`erator: auto, kvm, tcg")
+	kvm := c.flags.String("kvm-device", "/dev/kvm", "the KVM device is `FILE`")
 	thorough := c.flags.Bool("thorough", false, "have the guest decode the whole archive, not its start")
 	jobs := c.flags.Int("jobs", 0, "run `N` compilers at once (default one per processor)")
 	kernelArgs := c.flags.String("append", "", "add `ARGS` to the kernel's command line: loglevel=8 shows the whole boot")
 	tests := c.flags.String("tests", guest.Tests, "run the guest tests of this Go `PACKAGE`")
 	compressor := c.compressorFlag()
+	allow := c.flags.String("allow", "", "let the kernel report what is listed in `FILE`, as NAME: TEXT # REASON a line")
+	keep := c.flags.Bool("keep", false, "keep copies of all that is booted with the results")
 	silence := c.flags.Duration("silence", 0, "give a guest up after this `TIME` without output under KVM; ten times that under TCG (default 6s)")
+	perTest := c.flags.Duration("test-deadline", 0, "give a guest up when one test takes longer than this `TIME` under KVM; ten times that under TCG (default 10s)")
 	deadline := c.flags.Duration("deadline", 0, "give a guest up after this `TIME` under KVM; ten times that under TCG (default 20s)")
 	return func() (harness.Config, error) {
 		config := harness.Config{
 			Cache: *dir, Results: *results, Profiles: *profiles, Modes: *modes,
-			Accel: *accel, Thorough: *thorough, Jobs: *jobs, Tests: *tests, Compressor: *compressor,
-			Silence: *silence, Deadline: *deadline, KernelArgs: strings.Fields(*kernelArgs),
+			Accel: *accel, KVM: *kvm, Thorough: *thorough, Jobs: *jobs, Tests: *tests, Compressor: *compressor,
+			Silence: *silence, TestDeadline: *perTest, Deadline: *deadline, Keep: *keep, KernelArgs: strings.Fields(*kernelArgs),
 			Progress: func(line string) { fmt.Fprintln(c.stdout, line) },
 			Command:  c.repeat(),
 		}
@@ -148,8 +153,30 @@ func (c *call) matrixFlags(defaultArchs ...string) func() (harness.Config, error
 		if err := headers.CheckCompressor(config.Compressor); err != nil {
 			return config, err
 		}
+		if *allow != "" {
+			list, err := readAllowlist(*allow)
+			if err != nil {
+				return config, err
+			}
+			config.Allow = list
+		}
 		return config, absolute(&config)
 	}
+}
+
+// readAllowlist reads the list of what the kernel may report.
+func readAllowlist(path string) (_ verdict.Allowlist, err error) {
+	const advice = "write one entry a line, as NAME: TEXT # REASON, with NAME and TEXT of a finding in results.json"
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, hint.Usage(fmt.Errorf("reading the allowlist: %w", err), advice)
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	list, err := verdict.ParseAllowlist(f)
+	if err != nil {
+		return nil, hint.Usage(fmt.Errorf("%s: %w", path, err), advice)
+	}
+	return list, nil
 }
 
 // checkOutput refuses a file that cannot be made, before any work is done for

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-// Package unreported is a guest test binary that declares a test and does not
-// run it.
+// Package unreported is a guest test binary that declares a test and does not run it.
 package unreported
 
 import (

@@ -1,0 +1,8 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause
+for arg; do
+	case $arg in file,id=console,path=*) console=${arg#*path=} ;; esac
+done
+head -c 10000000 /dev/zero | tr '\0' x >"$console"
+head -c 10000000 /dev/urandom >"$console"
+exec "$QEMU" "$@"

@@ -1,0 +1,517 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+// Package faults breaks one thing at a time and holds that kheaders says so:
+// each directory here is a fault, with the verdict that it must get.
+//
+// A fault's fault.json says what is broken and what must come of it. What does
+// the damage lies beside it:
+//
+//   - fault.h is included before the module's C, and replaces what that calls;
+//   - a Go test package takes the place of the guest's tests;
+//   - qemu.sh takes the place of QEMU, whose path it finds in $QEMU;
+//   - what needs a program is in hooks_test.go, by the directory's name.
+//
+// Each fault is one run of the command kheaders, as a user would run it. Its
+// cache is its own as far as the damage goes: a faulty module is put where the
+// pipeline finds the one that it built.
+package faults
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"text/tabwriter"
+	"time"
+
+	"github.com/kheaders/kheaders/harness/cache"
+	"github.com/kheaders/kheaders/harness/kmod"
+	"github.com/kheaders/kheaders/harness/report"
+	"github.com/kheaders/kheaders/harness/target"
+	"github.com/kheaders/kheaders/harness/verdict"
+	"github.com/kheaders/kheaders/module/source"
+)
+
+// fault is what a fault.json holds.
+type fault struct {
+	// About says in a few words what is broken.
+	About string `json:"about"`
+	// Batch is module, guest or host: where the damage is.
+	Batch string `json:"batch"`
+	// Arch lists the architectures to run it on; empty: all. "native" is the
+	// host's.
+	Arch []string `json:"arch"`
+	// Args are added to kheaders test.
+	Args []string `json:"args"`
+	// Verdict and Exit are what the run must end with, and Reason has to be in
+	// the verdict's reason.
+	Verdict verdict.Verdict `json:"verdict"`
+	Exit    int             `json:"exit"`
+	Reason  string          `json:"reason"`
+	// Seconds is how long the run may take.
+	Seconds float64 `json:"seconds"`
+
+	dir string
+}
+
+// defaultSeconds is the time for a fault that waits for nothing: a boot takes 3,
+// on a machine that does nothing else.
+const defaultSeconds = 40
+
+func (f *fault) name() string { return filepath.Base(f.dir) }
+
+// has tells whether a file lies in the fault's directory.
+func (f *fault) has(name string) bool {
+	matches, err := filepath.Glob(filepath.Join(f.dir, name))
+	return err == nil && len(matches) > 0
+}
+
+// read reads all faults, in the order of their names.
+func read(t *testing.T) []*fault {
+	t.Helper()
+	paths, err := filepath.Glob("*/fault.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []*fault
+	for _, path := range paths {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := &fault{Seconds: defaultSeconds}
+		dec := json.NewDecoder(bytes.NewReader(text))
+		dec.DisallowUnknownFields()
+		if err := dec.Decode(f); err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		if f.dir, err = filepath.Abs(filepath.Dir(path)); err != nil {
+			t.Fatal(err)
+		}
+		if len(f.Arch) == 0 {
+			f.Arch = target.Names()
+		}
+		for i, name := range f.Arch {
+			if name == "native" {
+				native := slices.IndexFunc(target.All(), target.Target.Native)
+				if native < 0 {
+					t.Fatal("no target is of this host's architecture")
+				}
+				f.Arch[i] = target.All()[native].Name
+			}
+		}
+		if !f.has("fault.h") && !f.has("*_test.go") && !f.has("qemu.sh") && hooks[f.name()] == nil && len(f.Args) == 0 {
+			t.Errorf("nothing does the damage of %s", f.name())
+		}
+		all = append(all, f)
+	}
+	for name := range hooks {
+		if !slices.ContainsFunc(all, func(f *fault) bool { return f.name() == name }) {
+			t.Errorf("%s has a hook, and no fault.json", name)
+		}
+	}
+	return all
+}
+
+// kheaders is the program under test, repo our sources, and shared the user's
+// cache.
+type bench struct {
+	kheaders, repo, shared string
+	// module is each architecture's module as a healthy run has built it.
+	module map[string]built
+}
+
+// built is where a healthy run has its module and kernel from.
+type built struct{ entry, kernelBuild string }
+
+// newBench compiles kheaders and has it make everything that is healthy.
+func newBench(t *testing.T) *bench {
+	t.Helper()
+	user, err := os.UserCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	repo, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &bench{
+		kheaders: filepath.Join(t.TempDir(), "kheaders"), repo: repo,
+		shared: filepath.Join(user, "kheaders"), module: map[string]built{},
+	}
+	build := exec.Command("go", "build", "-o", b.kheaders, "./harness/cmd/kheaders")
+	build.Dir = repo
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("building kheaders: %v\n%s", err, out)
+	}
+	results := t.TempDir()
+	prepare := exec.Command(b.kheaders, "test", "--results", results, "--cache", b.shared)
+	prepare.Dir = repo
+	if out, err := prepare.CombinedOutput(); err != nil {
+		t.Fatalf("a healthy run: %v\n%s", err, out)
+	}
+	for _, cell := range readRun(t, results).Cells {
+		found := built{}
+		for _, a := range cell.Artifacts {
+			switch a.Name {
+			case "module":
+				found.entry = filepath.Dir(a.Path)
+			case "kernel":
+				arch, err := target.Lookup(cell.Arch)
+				if err != nil {
+					t.Fatal(err)
+				}
+				found.kernelBuild = strings.TrimSuffix(a.Path, "/"+arch.ImagePath)
+			}
+		}
+		b.module[cell.Arch] = found
+	}
+	return b
+}
+
+func readRun(t *testing.T, results string) report.Run {
+	t.Helper()
+	var run report.Run
+	text, err := os.ReadFile(filepath.Join(results, "results.json"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return run
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(text, &run); err != nil {
+		t.Fatalf("results.json: %v", err)
+	}
+	return run
+}
+
+// world is where one fault runs.
+type world struct {
+	*bench
+	t      *testing.T
+	target target.Target
+	// cache and results are the run's own directories. In the cache everything
+	// but modules and accelerators is the user's.
+	cache, results string
+	// bin comes first in PATH; path is the rest.
+	bin, path string
+	// env is added to the environment, args to the command line; prefix is a
+	// command that runs the rest of its arguments.
+	env, args, prefix []string
+	// after, when it is set, looks at what is left.
+	after func(output string)
+}
+
+// newWorld makes the world of a fault.
+func (b *bench) newWorld(t *testing.T, f *fault, arch target.Target) *world {
+	t.Helper()
+	dir := t.TempDir()
+	w := &world{
+		bench: b, t: t, target: arch,
+		cache: filepath.Join(dir, "cache"), results: filepath.Join(dir, "results"),
+		bin: filepath.Join(dir, "bin"), path: os.Getenv("PATH"),
+		args: slices.Concat([]string{"--arch", arch.Name}, f.Args),
+	}
+	for _, dir := range []string{w.cache, w.bin, w.results} {
+		w.must(os.Mkdir(dir, 0o755))
+	}
+	kinds, err := os.ReadDir(b.shared)
+	w.must(err)
+	for _, kind := range kinds {
+		if name := kind.Name(); name != "module" && name != "accel" {
+			w.must(os.Symlink(filepath.Join(b.shared, name), filepath.Join(w.cache, name)))
+		}
+	}
+	w.must(os.Mkdir(filepath.Join(w.cache, "module"), 0o755))
+	healthy := b.module[arch.Name].entry
+	switch {
+	case f.has("fault.h"):
+		w.replaceModule(b.faultyModule(t, f, arch))
+	default:
+		w.must(os.Symlink(healthy, filepath.Join(w.cache, "module", filepath.Base(healthy))))
+	}
+	if f.has("qemu.sh") {
+		w.wrapQEMU(filepath.Join(f.dir, "qemu.sh"))
+	}
+	if f.has("*_test.go") {
+		w.args = append(w.args, "--tests", "./tests/faults/"+f.name())
+	}
+	if !slices.Contains(w.args, "--accel") {
+		w.args = append(w.args, "--accel", "tcg")
+	}
+	if hook := hooks[f.name()]; hook != nil {
+		hook(w)
+	}
+	return w
+}
+
+func (w *world) must(err error) {
+	w.t.Helper()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// wrapQEMU has a script take the place of QEMU.
+func (w *world) wrapQEMU(script string) {
+	w.t.Helper()
+	real, err := exec.LookPath(w.target.QEMU)
+	w.must(err)
+	w.env = append(w.env, "QEMU="+real)
+	text, err := os.ReadFile(script)
+	w.must(err)
+	w.must(os.WriteFile(filepath.Join(w.bin, w.target.QEMU), text, 0o755))
+}
+
+// ko returns the healthy module.
+func (w *world) ko() []byte {
+	w.t.Helper()
+	data, err := os.ReadFile(filepath.Join(w.module[w.target.Name].entry, source.ModuleName+".ko"))
+	w.must(err)
+	return data
+}
+
+// replaceModule puts another module into the cache, as if it had been built.
+func (w *world) replaceModule(ko []byte) {
+	w.t.Helper()
+	key := cache.Key(filepath.Base(w.module[w.target.Name].entry))
+	w.must(os.RemoveAll(filepath.Join(w.cache, "module", string(key))))
+	store(w.t, w.cache, "module", key, ko)
+}
+
+// store puts a module into a cache.
+func store(t *testing.T, dir, kind string, key cache.Key, ko []byte) {
+	t.Helper()
+	const name = source.ModuleName + ".ko"
+	_, err := cache.Store{Dir: dir}.Get(t.Context(), kind, key, func(_ context.Context, dir string) ([]string, error) {
+		return []string{name}, os.WriteFile(filepath.Join(dir, name), ko, 0o644)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// building keeps two faults from building their modules at once.
+var building sync.Mutex
+
+// faultyModule builds the module with a fault's header, or finds it in the
+// cache.
+func (b *bench) faultyModule(t *testing.T, f *fault, arch target.Target) []byte {
+	t.Helper()
+	building.Lock()
+	defer building.Unlock()
+	from := b.module[arch.Name]
+	header, err := os.ReadFile(filepath.Join(f.dir, "fault.h"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const ko = source.ModuleName + ".ko"
+	entry, err := cache.Store{Dir: b.shared}.Get(t.Context(), "faulty-module", cache.KeyOf(filepath.Base(from.entry), string(header)), func(ctx context.Context, dir string) ([]string, error) {
+		names := []string{source.ArchiveName}
+		files, err := source.Render(source.Archive{SHA256: strings.Repeat("0", 64), Size: 1, Release: "1"})
+		if err != nil {
+			return nil, err
+		}
+		for name := range files {
+			names = append(names, name)
+		}
+		for _, name := range names {
+			data, err := os.ReadFile(filepath.Join(from.entry, name))
+			if err != nil {
+				return nil, err
+			}
+			if name == "Kbuild" {
+				data = append(data, "\nccflags-y += -include $(src)/fault.h\n"...)
+			}
+			if err := os.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil {
+				return nil, err
+			}
+		}
+		if err := os.WriteFile(filepath.Join(dir, "fault.h"), header, 0o644); err != nil {
+			return nil, err
+		}
+		_, err = kmod.Build(ctx, kmod.BuildOptions{KernelBuild: from.kernelBuild, Target: arch, Dir: dir, Log: filepath.Join(t.TempDir(), "log"), Jobs: 2})
+		return []string{ko}, err
+	})
+	if err != nil {
+		t.Fatalf("building the faulty module: %v", err)
+	}
+	data, err := os.ReadFile(entry.Path(ko))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// command is kheaders test in this world, with its results in a directory.
+func (w *world) command(results string) *exec.Cmd {
+	argv := slices.Concat(w.prefix, []string{w.kheaders, "test", "--results", results, "--cache", w.cache}, w.args)
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Dir = w.repo
+	cmd.Env = slices.Concat(os.Environ(), []string{"PATH=" + w.bin + ":" + w.path, "KHEADERS_FAULT=" + w.results}, w.env)
+	return cmd
+}
+
+// left returns the processes that the world's run has left.
+func (w *world) left() []string {
+	w.t.Helper()
+	paths, err := filepath.Glob("/proc/[0-9]*/environ")
+	if err != nil || len(paths) == 0 {
+		w.t.Fatalf("no processes to look at: %v", err)
+	}
+	var found []string
+	for _, path := range paths {
+		env, err := os.ReadFile(path)
+		if err != nil || !bytes.Contains(env, []byte("KHEADERS_FAULT="+w.results+"\x00")) {
+			continue
+		}
+		cmdline, err := os.ReadFile(filepath.Join(filepath.Dir(path), "cmdline"))
+		if err == nil {
+			found = append(found, strings.ReplaceAll(string(cmdline), "\x00", " "))
+		}
+	}
+	return found
+}
+
+// row is a line of the table.
+type row struct {
+	batch, fault, arch string
+	verdict            string
+	exit               int
+	seconds            float64
+	ok                 bool
+}
+
+// table is what the run has shown.
+type table struct {
+	mu   sync.Mutex
+	rows []row
+}
+
+func (tab *table) add(r row) {
+	tab.mu.Lock()
+	defer tab.mu.Unlock()
+	tab.rows = append(tab.rows, r)
+}
+
+// String writes the table.
+func (tab *table) String() string {
+	tab.mu.Lock()
+	defer tab.mu.Unlock()
+	var buf strings.Builder
+	out := tabwriter.NewWriter(&buf, 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprintln(out, "BATCH\tFAULT\tARCH\tVERDICT\tEXIT\tSECONDS\tAS IT MUST BE")
+	for _, r := range tab.rows {
+		_, _ = fmt.Fprintf(out, "%s\t%s\t%s\t%s\t%d\t%.2f\t%v\n", r.batch, r.fault, r.arch, r.verdict, r.exit, r.seconds, r.ok)
+	}
+	_ = out.Flush()
+	return buf.String()
+}
+
+// verdictLine is the line with which a run tells its verdict.
+var verdictLine = regexp.MustCompile(`(?m)^\S+ +verdict +([a-z-]+): (.*)$`)
+
+// try runs a fault and holds its outcome against what it must be.
+func (b *bench) try(t *testing.T, f *fault, arch target.Target, tab *table) {
+	t.Helper()
+	w := b.newWorld(t, f, arch)
+	cmd := w.command(w.results)
+	var output bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &output, &output
+	start := time.Now()
+	w.must(cmd.Start())
+	limit := time.Duration(f.Seconds * float64(time.Second))
+	stop := time.AfterFunc(2*limit, func() { _ = cmd.Process.Signal(syscall.SIGKILL) })
+	err := cmd.Wait()
+	stop.Stop()
+	took := time.Since(start)
+	if exit, ok := errors.AsType[*exec.ExitError](err); !ok && err != nil || ok && exit.ExitCode() < 0 {
+		t.Errorf("kheaders did not exit: %v", err)
+	}
+
+	told, reason := "none", ""
+	if m := verdictLine.FindStringSubmatch(output.String()); m != nil {
+		told, reason = m[1], m[2]
+	}
+	if cells := readRun(t, w.results).Cells; len(cells) == 1 && (string(cells[0].Verdict) != told || cells[0].Reason != reason) {
+		t.Errorf("results.json has the verdict %s (%s), the terminal %s (%s)", cells[0].Verdict, cells[0].Reason, told, reason)
+	}
+	code := cmd.ProcessState.ExitCode()
+	if told != string(f.Verdict) || code != f.Exit || !strings.Contains(reason, f.Reason) {
+		t.Errorf("verdict %s (%s), exit code %d; want %s (…%s…), %d", told, reason, code, f.Verdict, f.Reason, f.Exit)
+	}
+	if took > limit {
+		t.Errorf("it took %v, more than %v", took.Round(time.Millisecond), limit)
+	}
+	for deadline := time.Now().Add(2 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		left := w.left()
+		if len(left) == 0 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Errorf("still running: %s", strings.Join(left, "; "))
+			break
+		}
+	}
+	if w.after != nil {
+		w.after(output.String())
+	}
+	if t.Failed() {
+		t.Logf("it printed:\n%s", output.String())
+	}
+	tab.add(row{f.Batch, f.name(), arch.Name, told, code, took.Seconds(), !t.Failed()})
+}
+
+// TestFaults runs the catalogue. Before and after each batch a healthy run has
+// to pass, so that a fault is not found where there is none.
+func TestFaults(t *testing.T) {
+	all := read(t)
+	b := newBench(t)
+	tab := &table{}
+	t.Cleanup(func() {
+		path := filepath.Join(b.repo, "out", "faults.txt")
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(tab.String()), 0o644)); err != nil {
+			t.Error(err)
+		}
+		t.Logf("%s:\n%s", path, tab)
+	})
+	healthy := &fault{About: "nothing", Verdict: verdict.Pass, Seconds: defaultSeconds, dir: "healthy"}
+	for _, batch := range []string{"module", "guest", "host", ""} {
+		for _, arch := range target.All() {
+			t.Run("healthy before "+cmp.Or(batch, "the end")+"/"+arch.Name, func(t *testing.T) { b.try(t, healthy, arch, tab) })
+		}
+		t.Run(cmp.Or(batch, "others"), func(t *testing.T) {
+			for _, f := range all {
+				if f.Batch != batch {
+					continue
+				}
+				for _, name := range f.Arch {
+					arch, err := target.Lookup(name)
+					if err != nil {
+						t.Fatalf("%s: %v", f.name(), err)
+					}
+					t.Run(f.name()+"/"+name, func(t *testing.T) {
+						t.Parallel()
+						b.try(t, f, arch, tab)
+					})
+				}
+			}
+		})
+	}
+	const least = 30
+	if len(all) < least {
+		t.Errorf("the catalogue has %d faults, fewer than %d", len(all), least)
+	}
+}

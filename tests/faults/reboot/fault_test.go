@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+// Package reboot is a guest test binary that reboots the machine half way.
+package reboot
+
+import (
+	"testing"
+
+	"github.com/kheaders/kheaders/tests/faults/inside"
+)
+
+func TestBefore(*testing.T) {}
+
+func TestReboot(t *testing.T) {
+	inside.Plan(t)
+	inside.Settle()
+	inside.Reset(t)
+}
+
+func TestAfter(*testing.T) {}
