@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -535,6 +536,9 @@ func (b *bench) line(subject, format string, args ...any) {
 
 // Advise adds to an error what the user can do about it.
 func Advise(err error, t target.Target) error {
+	if fullDisk(err) {
+		return hint.New(err, "free some space, or put the cache elsewhere with --cache DIR or XDG_CACHE_HOME")
+	}
 	if hint.Of(err) != "" {
 		return err
 	}
@@ -545,18 +549,30 @@ func Advise(err error, t target.Target) error {
 			}
 		}
 	}
-	switch {
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return hint.New(err, "free some space, or put the cache elsewhere with --cache DIR or XDG_CACHE_HOME")
-	case errors.Is(err, os.ErrPermission), errors.Is(err, syscall.EROFS), errors.Is(err, syscall.ENOTDIR):
+	if errors.Is(err, os.ErrPermission) || errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.ENOTDIR) {
 		return hint.New(err, "choose a directory that you may write to with --results DIR or --cache DIR")
 	}
 	return err
 }
 
+// fullDisk tells whether there was no room to write to, for us or for a program
+// that we ran.
+func fullDisk(err error) bool {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return true
+	}
+	program, ok := errors.AsType[*run.Error](err)
+	return ok && slices.ContainsFunc(program.Tail, func(line string) bool {
+		return strings.Contains(strings.ToLower(line), syscall.ENOSPC.Error())
+	})
+}
+
 // failedBuild tells whether what was to be tested did not build, as opposed to
 // the harness not working.
 func failedBuild(err error) bool {
+	if fullDisk(err) {
+		return false
+	}
 	if _, ok := errors.AsType[*kernel.BuildError](err); ok {
 		return true
 	}

@@ -278,7 +278,7 @@ func (w *world) wrapQEMU(script string) {
 // ko returns the healthy module.
 func (w *world) ko() []byte {
 	w.t.Helper()
-	data, err := os.ReadFile(filepath.Join(w.module[w.target.Name].entry, source.ModuleName+".ko"))
+	data, err := os.ReadFile(filepath.Join(w.module[w.target.Name].entry, kmod.ModuleFile))
 	w.must(err)
 	return data
 }
@@ -294,7 +294,7 @@ func (w *world) replaceModule(ko []byte) {
 // store puts a module into a cache.
 func store(t *testing.T, dir, kind string, key cache.Key, ko []byte) {
 	t.Helper()
-	const name = source.ModuleName + ".ko"
+	const name = kmod.ModuleFile
 	_, err := cache.Store{Dir: dir}.Get(t.Context(), kind, key, func(_ context.Context, dir string) ([]string, error) {
 		return []string{name}, os.WriteFile(filepath.Join(dir, name), ko, 0o644)
 	})
@@ -317,7 +317,7 @@ func (b *bench) faultyModule(t *testing.T, f *fault, arch target.Target) []byte 
 	if err != nil {
 		t.Fatal(err)
 	}
-	const ko = source.ModuleName + ".ko"
+	const ko = kmod.ModuleFile
 	entry, err := cache.Store{Dir: b.shared}.Get(t.Context(), "faulty-module", cache.KeyOf(filepath.Base(from.entry), string(header)), func(ctx context.Context, dir string) ([]string, error) {
 		names := []string{source.ArchiveName}
 		files, err := source.Render(source.Archive{SHA256: strings.Repeat("0", 64), Size: 1, Release: "1"})
@@ -342,8 +342,11 @@ func (b *bench) faultyModule(t *testing.T, f *fault, arch target.Target) []byte 
 		if err := os.WriteFile(filepath.Join(dir, "fault.h"), header, 0o644); err != nil {
 			return nil, err
 		}
-		_, err = kmod.Build(ctx, kmod.BuildOptions{KernelBuild: from.kernelBuild, Target: arch, Dir: dir, Log: filepath.Join(t.TempDir(), "log"), Jobs: 2})
-		return []string{ko}, err
+		loader, err := kmod.Examine(from.kernelBuild)
+		if err != nil {
+			return nil, err
+		}
+		return []string{ko}, kmod.Build(ctx, loader, kmod.BuildOptions{Target: arch, Dir: dir, Log: filepath.Join(t.TempDir(), "log"), Jobs: 2})
 	})
 	if err != nil {
 		t.Fatalf("building the faulty module: %v", err)

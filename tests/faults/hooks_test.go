@@ -13,8 +13,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/kheaders/kheaders/harness/kmod"
 	"github.com/kheaders/kheaders/harness/target"
-	"github.com/kheaders/kheaders/module/source"
 )
 
 // hooks do the damage that needs a program, by the name of the fault.
@@ -28,7 +28,7 @@ var hooks = map[string]func(w *world){
 	"wrong-architecture": func(w *world) {
 		for _, other := range target.All() {
 			if other.Name != w.target.Name {
-				data, err := os.ReadFile(filepath.Join(w.module[other.Name].entry, source.ModuleName+".ko"))
+				data, err := os.ReadFile(filepath.Join(w.module[other.Name].entry, kmod.ModuleFile))
 				w.must(err)
 				w.replaceModule(data)
 			}
@@ -176,7 +176,7 @@ func (w *world) damageModule(change func(ko []byte) []byte) {
 	w.t.Helper()
 	healthy := w.ko()
 	w.replaceModule(healthy)
-	path := filepath.Join(w.cache, "module", filepath.Base(w.module[w.target.Name].entry), source.ModuleName+".ko")
+	path := filepath.Join(w.cache, "module", filepath.Base(w.module[w.target.Name].entry), kmod.ModuleFile)
 	w.must(os.WriteFile(path, change(slices.Clone(healthy)), 0o644))
 	w.after = func(string) {
 		now, err := os.ReadFile(path)
