@@ -20,18 +20,31 @@ qemu-test: deps
 	$(KHEADERS) test $(ARGS)
 
 .PHONY: test
-test: deps unit e2e
+test: deps unit e2e test-faults
 
 # Everything but real kernels: seconds.
 .PHONY: unit
 unit:
 	$(GO) vet ./...
-	$(GO) test -race $$($(GO) list ./... | grep -Ev '$(GUEST_PACKAGES)|/tests$$')
+	$(GO) test -race $$($(GO) list ./... | grep -Ev '$(GUEST_PACKAGES)|/tests(/faults)?$$')
+	$(GO) test -cover ./harness/verdict | awk '{ print } /coverage: / { sub("%", "", $$5); found = $$5 >= 95 } END { exit !found }'
 
 # Real kernels in real QEMU.
 .PHONY: e2e
 e2e:
 	$(GO) test -v -count=1 -timeout 80m ./tests
+
+# Everything that can go wrong, one by one: each must get its verdict. The table
+# is in out/faults.txt.
+.PHONY: test-faults
+test-faults:
+	$(GO) test -v -count=1 -parallel 2 -timeout 40m ./tests/faults $(ARGS)
+
+# The same healthy boots, again and again: ARGS="-n 50 -load 4" keeps the
+# processors busy meanwhile.
+.PHONY: soak
+soak: deps
+	$(GO) run ./tests/soak $(ARGS)
 
 .PHONY: lint
 lint:

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 // Package tests runs kheaders as its users do: real kernels in real QEMU. The
-// first run builds what the cache does not have; the faults need a boot each.
+// first run builds what the cache does not have.
 package tests
 
 import (
 	"bytes"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,9 +18,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/kheaders/kheaders/harness"
 	"github.com/kheaders/kheaders/harness/guest"
-	"github.com/kheaders/kheaders/harness/kernel"
 	"github.com/kheaders/kheaders/harness/report"
 	"github.com/kheaders/kheaders/harness/target"
 	"github.com/kheaders/kheaders/harness/verdict"
@@ -172,131 +169,8 @@ func verify(t *testing.T, spec, version string) {
 	}
 }
 
-// limits are for a boot under KVM, as in harness.Config; zero is the default.
-type limits struct{ silence, deadline time.Duration }
-
-// TestFaults breaks one thing at a time. Each must give its verdict.
-func TestFaults(t *testing.T) {
-	for _, test := range []struct {
-		name string
-		// tests is the package of guest tests.
-		tests string
-		// breaks does the damage.
-		breaks func(t *testing.T, b *harness.Boot, arch target.Target)
-		// limits are shorter for what would only wait for them.
-		limits limits
-		want   verdict.Verdict
-		// reason is part of the reason.
-		reason string
-	}{
-		{"nothing", guest.Tests, nil, limits{}, verdict.Pass, ""},
-		{"one byte of the archive changed", guest.Tests, flipByte, limits{}, verdict.TestFailed, "sha256"},
-		{"no tests", fault("empty"), nil, limits{}, verdict.MissingResults, "no test"},
-		{"a test that never reports", fault("unreported"), nil, limits{}, verdict.MissingResults, "TestUnreported"},
-		{"the guest powers off", fault("poweroff"), nil, limits{}, verdict.MissingResults, "TestPowerOff"},
-		{"a test that hangs", fault("hang"), nil, limits{deadline: 2 * time.Second}, verdict.Timeout, "TestHang"},
-		{"a kernel that never prints", guest.Tests, silentKernel, limits{silence: time.Second}, verdict.BootHang, ""},
-		{"no QEMU", guest.Tests, removeQEMU, limits{}, verdict.InfraError, "qemu-system-"},
-		{"nothing, again", guest.Tests, nil, limits{}, verdict.Pass, ""},
-	} {
-		for _, arch := range target.All() {
-			t.Run(test.name+"/"+arch.Name, func(t *testing.T) {
-				spec, err := kernel.ParseSpec("debian:6.12")
-				if err != nil {
-					t.Fatal(err)
-				}
-				user, err := os.UserCacheDir()
-				if err != nil {
-					t.Fatal(err)
-				}
-				dir := t.TempDir()
-				boot, release, err := harness.Prepare(t.Context(), harness.Config{
-					Repo: "..", Cache: filepath.Join(user, "kheaders"), Results: dir,
-					Kernels: []kernel.Spec{spec}, Targets: []target.Target{arch},
-					Profiles: []string{kernel.DefaultProfile}, Modes: []string{harness.ModeModule},
-					Tests: test.tests, Accel: "tcg",
-					Silence: test.limits.silence, Deadline: test.limits.deadline,
-				})
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer release()
-				if test.breaks != nil {
-					test.breaks(t, boot, arch)
-				}
-				cell := boot.Run(t.Context())
-				if cell.Verdict != test.want || !strings.Contains(cell.Reason, test.reason) {
-					t.Errorf("verdict %s (%s), want %s (…%s…)", cell.Verdict, cell.Reason, test.want, test.reason)
-				}
-				t.Logf("%s in %.2f s: %s", cell.Verdict, cell.BootSeconds, cell.Reason)
-				nothingLeft(t, dir)
-			})
-		}
-	}
-}
-
-// flipByte changes the module's archive after the host took its digest, and
-// after the inspection: what is left is what the guest sees.
-func flipByte(t *testing.T, b *harness.Boot, _ target.Target) {
-	t.Helper()
-	data, err := os.ReadFile(b.Module)
-	if err != nil {
-		t.Fatal(err)
-	}
-	at := bytes.Index(data, []byte("\xfd7zXZ\x00"))
-	if at < 0 {
-		t.Fatal("no xz stream in the module")
-	}
-	data[at+1<<20] ^= 1
-	b.Module = filepath.Join(t.TempDir(), "kheaders.ko")
-	if err := os.WriteFile(b.Module, data, 0o644); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // fault is the package of a guest test binary that is broken.
 func fault(name string) string { return guest.Module + "/tests/faults/" + name }
-
-// removeQEMU leaves a PATH with everything but QEMU that a boot needs.
-func removeQEMU(t *testing.T, _ *harness.Boot, _ target.Target) {
-	t.Helper()
-	setpriv, err := exec.LookPath("setpriv")
-	if err != nil {
-		t.Fatal(err)
-	}
-	bin := t.TempDir()
-	if err := os.Symlink(setpriv, filepath.Join(bin, "setpriv")); err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("PATH", bin)
-}
-
-// silentKernel boots the probe image without the instruction that prints.
-func silentKernel(t *testing.T, b *harness.Boot, arch target.Target) {
-	t.Helper()
-	image := arch.ProbeImage
-	for _, patch := range []struct {
-		arch     string
-		from, to []byte
-	}{
-		{"x86_64", []byte{0xee, 0xeb, 0xfe}, []byte{0x90, 0xeb, 0xfe}},                                                  // out %al,(%dx) → nop
-		{"arm64", binary.LittleEndian.AppendUint32(nil, 0xb9000001), binary.LittleEndian.AppendUint32(nil, 0xd503201f)}, // str w1, [x0] → nop
-	} {
-		if patch.arch == arch.Name {
-			if !bytes.Contains(image, patch.from) {
-				t.Fatal("the probe image has no such instruction")
-			}
-			image = bytes.Replace(image, patch.from, patch.to, 1)
-		}
-	}
-	if bytes.Equal(image, arch.ProbeImage) {
-		t.Fatalf("no patch for %s", arch.Name)
-	}
-	b.Kernel = filepath.Join(t.TempDir(), "silent")
-	if err := os.WriteFile(b.Kernel, image, 0o644); err != nil {
-		t.Fatal(err)
-	}
-}
 
 // begin starts a run whose guest hangs, and waits until the guest has begun
 // its test.
