@@ -120,18 +120,22 @@ func realMain(args []string, stdout, stderr io.Writer) int {
 }
 
 // interruptible returns a context that SIGINT or SIGTERM ends with a cause. A
-// second one kills us at once, and the kernel kills with us what we started.
+// second one ends us at once, as if it had killed us, and what we started ends
+// with us. It is caught as well, since a shell has its background jobs ignore
+// SIGINT.
 func interruptible() (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(context.Background())
-	signals := make(chan os.Signal, 1)
+	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	go func() {
 		s, ok := <-signals
 		if !ok {
 			return
 		}
-		signal.Stop(signals)
 		cancel(fmt.Errorf("interrupted by %v", s))
+		if s, ok := (<-signals).(syscall.Signal); ok {
+			os.Exit(128 + int(s))
+		}
 	}()
 	return ctx, func() {
 		signal.Stop(signals)
