@@ -37,6 +37,15 @@ func x86(t *testing.T) target.Target {
 // options that pack it.
 func tree(t *testing.T) Options {
 	t.Helper()
+	opts := smallTree(t)
+	// More than the pipe to xz holds.
+	put(t, filepath.Join(opts.Source, "include/linux/big.h"), strings.Repeat("#define MACRO(a, b) do { a += b; b = a; } while (0) /* something */\n", 1<<16))
+	return opts
+}
+
+// smallTree is tree without what is large.
+func smallTree(t *testing.T) Options {
+	t.Helper()
 	t.Setenv("SOURCE_DATE_EPOCH", "")
 	t.Setenv("KBUILD_BUILD_TIMESTAMP", "")
 	dir := t.TempDir()
@@ -50,8 +59,6 @@ func tree(t *testing.T) Options {
 	} {
 		put(t, filepath.Join(dir, name), text)
 	}
-	// More than the pipe to xz holds.
-	put(t, filepath.Join(dir, "source/include/linux/big.h"), strings.Repeat("#define MACRO(a, b) do { a += b; b = a; } while (0) /* something */\n", 1<<16))
 	return Options{
 		Source: filepath.Join(dir, "source"),
 		Build:  filepath.Join(dir, "build"),
@@ -427,31 +434,34 @@ func TestKey(t *testing.T) {
 	}
 }
 
+// timestamps are what the environment may say, and the date or error to get.
+var timestamps = []struct{ epoch, kbuild, want string }{
+	{"", "", "1980-01-01T00:00:00Z"},
+	{"0", "", "1970-01-01T00:00:00Z"},
+	{"981173106", "Thu Jan  1 00:00:00 UTC 1970", "2001-02-03T04:05:06Z"},
+	{"", "Sat Feb  3 04:05:06 UTC 2001", "2001-02-03T04:05:06Z"},
+	{"", "Sat Feb  3 04:05:06 2001", "2001-02-03T04:05:06Z"},
+	{"", "Sat Feb  3 04:05:06 AM UTC 2001", "2001-02-03T04:05:06Z"},
+	{"", "Sat Feb 13 04:05:06 GMT 2001", "2001-02-13T04:05:06Z"},
+	{"", "Sat, 03 Feb 2001 06:05:06 +0200", "2001-02-03T04:05:06Z"},
+	{"", "2001-02-03T04:05:06Z", "2001-02-03T04:05:06Z"},
+	{"", "2001-02-03T06:05:06+02:00", "2001-02-03T04:05:06Z"},
+	{"", "2001-02-03 06:05:06+02:00", "2001-02-03T04:05:06Z"},
+	{"", "2001-02-03 04:05:06 UTC", "2001-02-03T04:05:06Z"},
+	{"", "2001-02-03 04:05:06", "2001-02-03T04:05:06Z"},
+	{"", "2001-02-03", "2001-02-03T00:00:00Z"},
+	{"", "@981173106", "2001-02-03T04:05:06Z"},
+	{"now", "", `SOURCE_DATE_EPOCH is "now"`},
+	{"-1", "", `SOURCE_DATE_EPOCH is "-1"`},
+	{"8589934592", "", `SOURCE_DATE_EPOCH is "8589934592"`},
+	{"", "yesterday", `KBUILD_BUILD_TIMESTAMP is "yesterday", which is no date that is understood`},
+	{"", "@x", `KBUILD_BUILD_TIMESTAMP is "@x", which is no date that is understood`},
+	{"", "Sat Feb  3 04:05:06 CEST 2001", `KBUILD_BUILD_TIMESTAMP is "Sat Feb  3 04:05:06 CEST 2001", which is no date that is understood`},
+	{"", "1969-12-31", `KBUILD_BUILD_TIMESTAMP is "1969-12-31"`},
+}
+
 func TestTimestamp(t *testing.T) {
-	for _, tt := range []struct{ epoch, kbuild, want string }{
-		{"", "", "1980-01-01T00:00:00Z"},
-		{"0", "", "1970-01-01T00:00:00Z"},
-		{"981173106", "Thu Jan  1 00:00:00 UTC 1970", "2001-02-03T04:05:06Z"},
-		{"", "Sat Feb  3 04:05:06 UTC 2001", "2001-02-03T04:05:06Z"},
-		{"", "Sat Feb  3 04:05:06 2001", "2001-02-03T04:05:06Z"},
-		{"", "Sat Feb  3 04:05:06 AM UTC 2001", "2001-02-03T04:05:06Z"},
-		{"", "Sat Feb 13 04:05:06 GMT 2001", "2001-02-13T04:05:06Z"},
-		{"", "Sat, 03 Feb 2001 06:05:06 +0200", "2001-02-03T04:05:06Z"},
-		{"", "2001-02-03T04:05:06Z", "2001-02-03T04:05:06Z"},
-		{"", "2001-02-03T06:05:06+02:00", "2001-02-03T04:05:06Z"},
-		{"", "2001-02-03 06:05:06+02:00", "2001-02-03T04:05:06Z"},
-		{"", "2001-02-03 04:05:06 UTC", "2001-02-03T04:05:06Z"},
-		{"", "2001-02-03 04:05:06", "2001-02-03T04:05:06Z"},
-		{"", "2001-02-03", "2001-02-03T00:00:00Z"},
-		{"", "@981173106", "2001-02-03T04:05:06Z"},
-		{"now", "", `SOURCE_DATE_EPOCH is "now"`},
-		{"-1", "", `SOURCE_DATE_EPOCH is "-1"`},
-		{"8589934592", "", `SOURCE_DATE_EPOCH is "8589934592"`},
-		{"", "yesterday", `KBUILD_BUILD_TIMESTAMP is "yesterday", which is no date that is understood`},
-		{"", "@x", `KBUILD_BUILD_TIMESTAMP is "@x", which is no date that is understood`},
-		{"", "Sat Feb  3 04:05:06 CEST 2001", `KBUILD_BUILD_TIMESTAMP is "Sat Feb  3 04:05:06 CEST 2001", which is no date that is understood`},
-		{"", "1969-12-31", `KBUILD_BUILD_TIMESTAMP is "1969-12-31"`},
-	} {
+	for _, tt := range timestamps {
 		got, err := Timestamp(func(name string) string {
 			return map[string]string{"SOURCE_DATE_EPOCH": tt.epoch, "KBUILD_BUILD_TIMESTAMP": tt.kbuild}[name]
 		})
