@@ -93,11 +93,17 @@ const (
 	DefaultDeadline     = 20 * time.Second
 )
 
-// ModeModule is the mode in which the headers are a loadable module.
-const ModeModule = "module"
+// The modes in which a kernel can have its headers.
+const (
+	// ModeModule: a module, loaded into a kernel that knows nothing of it.
+	ModeModule = "module"
+	// ModeBuiltin: in the kernel itself, whose source is patched. Its own
+	// build packs them.
+	ModeBuiltin = "builtin"
+)
 
-// Modes returns the names of the known modes.
-func Modes() []string { return []string{ModeModule} }
+// Modes returns the names of the known modes, the default first.
+func Modes() []string { return []string{ModeModule, ModeBuiltin} }
 
 // Cell is one combination of the matrix: it gives one verdict.
 type Cell struct {
@@ -277,7 +283,8 @@ func (w *work) stages(ctx context.Context, source kernel.Source) error {
 type Boot struct {
 	// Kernel is the image to boot.
 	Kernel string
-	// Module is the kheaders.ko that goes into the initramfs.
+	// Module is the kheaders.ko that goes into the initramfs; empty when the
+	// headers are built in.
 	Module string
 	// OwnModule is the kernel's own kheaders.ko, which goes there as well, or
 	// empty.
@@ -308,6 +315,11 @@ func (w *work) ready(ctx context.Context, source kernel.Source) (*Boot, error) {
 		return err
 	})
 	group.Go(func() (err error) {
+		if w.cell.Mode == ModeBuiltin {
+			if source, err = w.patchSource(groupCtx, source); err != nil {
+				return err
+			}
+		}
 		if b.built, err = w.buildKernel(groupCtx, source); err != nil {
 			return err
 		}
@@ -317,6 +329,9 @@ func (w *work) ready(ctx context.Context, source kernel.Source) (*Boot, error) {
 		}
 		if b.archive, err = w.packHeaders(groupCtx, b.built); err != nil {
 			return err
+		}
+		if w.cell.Mode == ModeBuiltin {
+			return w.checkKernel(b.built, b.archive)
 		}
 		if b.made, err = w.buildModule(groupCtx, b.built, b.archive); err != nil {
 			return err
@@ -475,6 +490,9 @@ func (c Config) prepare() (*bench, error) {
 		if err := cell.Spec.CheckProfile(cell.Profile); err != nil {
 			return nil, err
 		}
+	}
+	if err := c.checkBuiltin(); err != nil {
+		return nil, err
 	}
 	if c.Silence < 0 || c.TestDeadline < 0 || c.Deadline < 0 || c.Jobs < 0 {
 		return nil, hint.Usage(errors.New("times and jobs cannot be negative"), "leave --silence, --test-deadline, --deadline and --jobs out for their defaults")

@@ -117,10 +117,16 @@ func (w *work) buildKernel(ctx context.Context, tree kernel.Source) (kernel.Kern
 	}
 	defer w.builds.Release(1)
 	defer w.stage("kernel", time.Now())
-	built, err := kernel.Build(ctx, w.store, tree, kernel.BuildOptions{
+	options := kernel.BuildOptions{
 		Target: w.cell.Target, Profile: w.cell.Profile, Jobs: w.Jobs, Log: w.path(kernelLog),
 		Progress: func(line string) { w.say("kernel", "%s", line) },
-	})
+	}
+	if w.cell.Mode == ModeBuiltin {
+		if err := w.buildWithHeaders(&options); err != nil {
+			return kernel.Kernel{}, err
+		}
+	}
+	built, err := kernel.Build(ctx, w.store, tree, options)
 	if err != nil {
 		return kernel.Kernel{}, fmt.Errorf("building the kernel: %w", err)
 	}
@@ -341,6 +347,9 @@ func (b *Boot) plan() wire.Plan {
 	w := b.work
 	p := testPlan(w.cell.Target, b.archive.SHA256, b.archive.Size, b.built.Release)
 	p.Expect.Thorough, p.Expect.Version = w.Thorough, b.built.Version
+	if w.cell.Mode == ModeBuiltin {
+		p.Expect.Module = ""
+	}
 	for _, d := range b.drivers {
 		p.Drivers = append(p.Drivers, "/"+driverPath(d))
 	}
@@ -374,9 +383,11 @@ func writeInitramfs(path string, programs guestPrograms, module string, plan wir
 	}
 	files := append(more,
 		initramfs.File{Path: initramfs.TestPath, Mode: 0o755, Source: programs.Tests},
-		initramfs.File{Path: initramfs.ModulePath, Mode: 0o644, Source: module},
 		initramfs.File{Path: strings.TrimPrefix(wire.PlanPath, "/"), Mode: 0o644, Data: text},
 	)
+	if module != "" {
+		files = append(files, initramfs.File{Path: initramfs.ModulePath, Mode: 0o644, Source: module})
+	}
 	err = writeFile(path, func(out io.Writer) error { return initramfs.Write(out, programs.Base, files) })
 	if err != nil {
 		return fmt.Errorf("writing the initramfs: %w", err)

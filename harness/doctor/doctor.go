@@ -47,6 +47,7 @@ func Examine(targets []target.Target) []Tool {
 		{Name: "bc", Package: "bc", For: "kernels"},
 		{Name: "perl", Package: "perl", For: "kernels"},
 		{Name: "gelf.h", Package: "libelf-dev", For: "objtool, in x86_64 kernels"},
+		{Name: "patch", Package: "patch", For: "kernels with the headers built in"},
 		{Name: "tar", Package: "tar", For: "kernel sources"},
 		{Name: "xz", Package: "xz-utils", For: "kernel sources and archives"},
 		{Name: "setpriv", Package: "util-linux", For: "QEMU, so that it ends with us"},

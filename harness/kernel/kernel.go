@@ -21,6 +21,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -40,6 +41,12 @@ type BuildOptions struct {
 	Target target.Target
 	// Profile selects a config fragment; empty means [DefaultProfile].
 	Profile string
+	// Config is a config fragment of the caller's, and Variables are variables
+	// for make, in addition to our own.
+	Config    string
+	Variables []string
+	// Inputs identify what else goes into the build.
+	Inputs []string
 	// Jobs is make's -j. Zero means one per processor.
 	Jobs int
 	// Log is the file to which make's output is appended. Empty means one
@@ -112,6 +119,11 @@ func Build(ctx context.Context, store cache.Store, source Source, o BuildOptions
 	if err != nil {
 		return Kernel{}, err
 	}
+	more, err := parseFragment(o.Config, new(int))
+	if err != nil {
+		return Kernel{}, fmt.Errorf("config fragment: %w", err)
+	}
+	asked = append(asked, more...)
 	if _, err := os.Stat(filepath.Join(source.Dir, "arch", o.Target.SrcArch, "Makefile")); errors.Is(err, fs.ErrNotExist) {
 		return Kernel{}, hint.Usage(fmt.Errorf("the kernel tree %s has no arch/%s", source.Dir, o.Target.SrcArch), "choose another --arch, or a kernel that has "+o.Target.Name)
 	}
@@ -126,7 +138,7 @@ func Build(ctx context.Context, store cache.Store, source Source, o BuildOptions
 	}
 	keyOf := func(asked []request) cache.Key {
 		parts := []string{kernelFormat, root, source.Dir, source.Key, o.Target.Name, o.Target.ImageTarget, formatRequests(asked), runtime.GOARCH}
-		return cache.KeyOf(append(append(parts, tools...), buildVariables...)...)
+		return cache.KeyOf(slices.Concat(parts, tools, buildVariables, o.Variables, o.Inputs)...)
 	}
 	key := keyOf(asked)
 
@@ -143,7 +155,7 @@ func Build(ctx context.Context, store cache.Store, source Source, o BuildOptions
 				return nil, fmt.Errorf("removing an old log: %w", err)
 			}
 		}
-		seed, err := findSeed(store, o, keyOf)
+		seed, err := findSeed(store, o, more, keyOf)
 		if err != nil {
 			return nil, err
 		}
@@ -198,8 +210,8 @@ func toolchain(ctx context.Context, t target.Target) ([]string, error) {
 
 // findSeed returns the object tree of the default profile, if there is one and
 // the kernel is of another. A profile changes little of it, and kbuild knows
-// what depends on that.
-func findSeed(store cache.Store, o BuildOptions, keyOf func([]request) cache.Key) (string, error) {
+// what depends on that. More is what is asked for besides the profile.
+func findSeed(store cache.Store, o BuildOptions, more []request, keyOf func([]request) cache.Key) (string, error) {
 	if o.Profile == DefaultProfile {
 		return "", nil
 	}
@@ -207,7 +219,7 @@ func findSeed(store cache.Store, o BuildOptions, keyOf func([]request) cache.Key
 	if err != nil {
 		return "", err
 	}
-	entry, err := store.Find(kernelKind, keyOf(plain))
+	entry, err := store.Find(kernelKind, keyOf(append(plain, more...)))
 	if err != nil || !entry.Hit {
 		return "", err
 	}
@@ -217,7 +229,7 @@ func findSeed(store cache.Store, o BuildOptions, keyOf func([]request) cache.Key
 // build configures and builds a kernel in dir, from scratch or from a copy of
 // the object tree seed.
 func build(ctx context.Context, store cache.Store, source Source, o BuildOptions, asked []request, seed, dir, log string) error {
-	m := maker{source: source.Dir, object: filepath.Join(dir, objectName), target: o.Target, log: log, progress: o.Progress}
+	m := maker{source: source.Dir, object: filepath.Join(dir, objectName), target: o.Target, log: log, progress: o.Progress, variables: o.Variables}
 	if seed != "" {
 		// Times and all: kbuild goes by them.
 		if err := (run.Cmd{Argv: []string{"cp", "-a", "--reflink=auto", seed, m.object}, Log: log}).Run(ctx); err != nil {

@@ -73,6 +73,7 @@ type maker struct {
 	target         target.Target
 	log            string
 	progress       func(string)
+	variables      []string // beyond buildVariables
 }
 
 // argv returns a command line that does the same in a person's shell.
@@ -86,6 +87,7 @@ func (m maker) argv(args ...string) []string {
 	}
 	argv = append(argv, "make", "-C", m.source, "O="+m.object, "ARCH="+m.target.Name, "CROSS_COMPILE="+m.target.Cross())
 	argv = append(argv, buildVariables...)
+	argv = append(argv, m.variables...)
 	return append(argv, args...)
 }
 

@@ -12,6 +12,7 @@ import (
 type object struct {
 	typ      elf.Type
 	machine  elf.Machine
+	address  uint64    // of the first section
 	sections []section // the first has index 1
 	symbols  []symbol
 }
@@ -82,6 +83,9 @@ func (o object) bytes() []byte {
 			Type:  uint32(s.typ),
 			Flags: uint64(s.flags),
 			Off:   offset + uint64(contents.Len()),
+		}
+		if i == 1 {
+			h.Addr = o.address
 		}
 		names.WriteString(s.name + "\x00")
 		if i == len(sections)-1 {

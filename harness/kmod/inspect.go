@@ -4,6 +4,7 @@ package kmod
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"debug/elf"
 	"encoding/hex"
@@ -25,6 +26,8 @@ var (
 	ErrNotModule = errors.New("not a kernel module")
 	// ErrTruncated says that the file ends before what its header promises.
 	ErrTruncated = errors.New("the file is cut short")
+	// ErrNotKernel says that the file is no vmlinux.
+	ErrNotKernel = errors.New("not a kernel")
 	// ErrNoArchive says that the module has no archive between two symbols.
 	ErrNoArchive = errors.New("no headers archive in it")
 )
@@ -118,6 +121,52 @@ func parse(data []byte) (*elf.File, map[string]string, error) {
 	return f, parseModinfo(text), nil
 }
 
+// InspectKernel reads a vmlinux with the headers built in. Machine, SHA256 and
+// Size of the result are set.
+func InspectKernel(path string) (Info, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return Info{}, fmt.Errorf("reading the kernel: %w", err)
+	}
+	info, err := ParseKernel(data)
+	if err != nil {
+		return Info{}, fmt.Errorf("%s: %w", path, err)
+	}
+	return info, nil
+}
+
+// ParseKernel reads the bytes of a vmlinux, as [InspectKernel] does.
+func ParseKernel(data []byte) (Info, error) {
+	f, err := elf.NewFile(bytes.NewReader(data))
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return Info{}, ErrTruncated
+	}
+	if err != nil {
+		return Info{}, fmt.Errorf("%w: %w", ErrNotKernel, err)
+	}
+	if f.Type != elf.ET_EXEC && f.Type != elf.ET_DYN {
+		return Info{}, fmt.Errorf("%w: an ELF file of type %v", ErrNotKernel, f.Type)
+	}
+	archive, err := embedded(data, f)
+	if err != nil {
+		return Info{}, err
+	}
+	digest := sha256.Sum256(archive)
+	return Info{Machine: f.Machine, SHA256: hex.EncodeToString(digest[:]), Size: int64(len(archive))}, nil
+}
+
+// CheckKernel compares what [InspectKernel] returned with what is wanted, but for
+// the release, which is not in it. A difference is a [*MismatchError].
+func (i Info) CheckKernel(want Want) error {
+	if got := machineName(i.Machine); got != want.Target.Name {
+		return &MismatchError{Of: "kernel", What: "architecture", Got: got, Want: want.Target.Name}
+	}
+	if i.SHA256 != want.SHA256 {
+		return &MismatchError{Of: "kernel", What: "archive", Got: "sha256:" + i.SHA256, Want: "sha256:" + want.SHA256}
+	}
+	return nil
+}
+
 // malformed turns an error of debug/elf into one of ours.
 func malformed(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
@@ -173,10 +222,12 @@ func embedded(data []byte, f *elf.File) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if start.Value >= end.Value || end.Value > uint64(len(bytes)) {
-		return nil, fmt.Errorf("%w: its symbols are at %#x and %#x of %#x bytes", ErrNoArchive, start.Value, end.Value, len(bytes))
+	// In a module, which is relocatable, the section starts at zero.
+	from, to := start.Value-f.Sections[start.Section].Addr, end.Value-f.Sections[start.Section].Addr
+	if from >= to || to > uint64(len(bytes)) {
+		return nil, fmt.Errorf("%w: its symbols are at %#x and %#x of %#x bytes", ErrNoArchive, from, to, len(bytes))
 	}
-	return bytes[start.Value:end.Value], nil
+	return bytes[from:to], nil
 }
 
 func find(symbols []elf.Symbol, name string) (elf.Symbol, error) {
@@ -204,11 +255,13 @@ type Want struct {
 	Signed bool
 }
 
-// MismatchError says that a module is another than the one that was wanted.
+// MismatchError says that a module, or a kernel, is another than the one that was wanted.
 type MismatchError struct {
+	// Of says what is another: the module, when it is empty.
+	Of string
 	// What differs.
 	What string
-	// Got is what the module has.
+	// Got is what it has.
 	Got string
 	// Want is what it should have.
 	Want string
@@ -216,7 +269,7 @@ type MismatchError struct {
 
 // Error says what differs, in one line.
 func (e *MismatchError) Error() string {
-	return fmt.Sprintf("the module's %s is %s, not %s", e.What, e.Got, e.Want)
+	return fmt.Sprintf("the %s's %s is %s, not %s", cmp.Or(e.Of, "module"), e.What, e.Got, e.Want)
 }
 
 // Check compares a module with what is wanted, and its archive with what the

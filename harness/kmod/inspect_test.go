@@ -91,6 +91,73 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
+// kernel returns what passes for a vmlinux, at an address as kernels have them.
+func kernel(archive string) object {
+	o := module(archive, "")
+	o.typ, o.address = elf.ET_EXEC, 0xffffffff81000000
+	for i := range o.symbols {
+		if o.symbols[i].section == 1 {
+			o.symbols[i].value += o.address
+		}
+	}
+	return o
+}
+
+func TestParseKernel(t *testing.T) {
+	o := kernel(archive)
+	for _, typ := range []elf.Type{elf.ET_EXEC, elf.ET_DYN} {
+		o.typ = typ
+		info, err := kmod.ParseKernel(o.bytes())
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := kmod.Want{Target: lookup(t, "x86_64"), SHA256: digest(archive)}
+		if err := info.CheckKernel(want); err != nil || info.Size != int64(len(archive)) {
+			t.Errorf("%+v: %v", info, err)
+		}
+		want.SHA256 = strings.Repeat("0", 64)
+		if err := info.CheckKernel(want); err == nil || !strings.HasPrefix(err.Error(), "the kernel's archive is sha256:") {
+			t.Errorf("another archive: %v", err)
+		}
+		info.Machine = elf.EM_AARCH64
+		if err := info.CheckKernel(want); err == nil || err.Error() != "the kernel's architecture is arm64, not x86_64" {
+			t.Errorf("another architecture: %v", err)
+		}
+	}
+}
+
+func TestParseKernelRefuses(t *testing.T) {
+	for name, test := range map[string]struct {
+		change func(*object)
+		want   error
+	}{
+		"a module":          {func(o *object) { o.typ = elf.ET_REL }, kmod.ErrNotKernel},
+		"not built in":      {func(o *object) { o.symbols = o.symbols[1:2] }, kmod.ErrNoArchive},
+		"below the section": {func(o *object) { o.symbols[0].value = 5 }, kmod.ErrNoArchive},
+		"both below":        {func(o *object) { o.symbols[0].value, o.symbols[2].value = 5, 10 }, kmod.ErrNoArchive},
+		"past the end":      {func(o *object) { o.symbols[2].value += 100 }, kmod.ErrNoArchive},
+		"end first":         {func(o *object) { o.symbols[2].value = o.symbols[0].value - 1 }, kmod.ErrNoArchive},
+	} {
+		o := kernel(archive)
+		test.change(&o)
+		if _, err := kmod.ParseKernel(o.bytes()); !errors.Is(err, test.want) {
+			t.Errorf("%s: error %v, want %v", name, err, test.want)
+		}
+	}
+	if _, err := kmod.ParseKernel([]byte("text")); !errors.Is(err, kmod.ErrNotKernel) {
+		t.Errorf("a text: %v", err)
+	}
+	data := kernel(archive).bytes()
+	for n := range data {
+		if _, err := kmod.ParseKernel(data[:n]); err == nil {
+			t.Errorf("%d bytes of %d are enough", n, len(data))
+		}
+	}
+	if _, err := kmod.InspectKernel(filepath.Join(t.TempDir(), "missing")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("no file: %v", err)
+	}
+}
+
 func TestParseTruncated(t *testing.T) {
 	whole := module(archive, modinfo).bytes()
 	for n := range len(whole) {

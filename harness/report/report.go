@@ -111,7 +111,7 @@ type Cell struct {
 	// BootSeconds is the time from QEMU's start to its end, when the verdict
 	// is known; zero when nothing was booted.
 	BootSeconds float64 `json:"boot_to_verdict_seconds"`
-	// Digests are the archive's, at three places. A pass has them equal.
+	// Digests are the archive's, at each place where it was seen. A pass has them equal.
 	Digests Digests `json:"archive_sha256"`
 	// Artifacts are the files that went into the boot.
 	Artifacts []Artifact `json:"artifacts"`
@@ -138,6 +138,8 @@ type Digests struct {
 	Host string `json:"host"`
 	// Module is the digest of the bytes in the .ko's section.
 	Module string `json:"module"`
+	// Kernel is the digest of the bytes in a vmlinux that has them built in.
+	Kernel string `json:"kernel,omitempty"`
 	// Guest is the digest of /proc/kheaders.tar.xz as the guest read it.
 	Guest string `json:"guest"`
 }

@@ -116,15 +116,19 @@ func Render(a Archive) (map[string][]byte, error) {
 }
 
 func execute(name, text string, a Archive) ([]byte, error) {
+	return fill(name, text, struct {
+		Archive
+		Version string
+	}{a, Version})
+}
+
+// fill fills in a template.
+func fill(name, text string, data any) ([]byte, error) {
 	t, err := template.New(name).Option("missingkey=error").Parse(text)
 	if err != nil {
 		return nil, err
 	}
 	var out bytes.Buffer
-	data := struct {
-		Archive
-		Version string
-	}{a, Version}
 	if err := t.Execute(&out, data); err != nil {
 		return nil, err
 	}

@@ -28,6 +28,7 @@ import (
 	"github.com/kheaders/kheaders/harness/run"
 	"github.com/kheaders/kheaders/harness/target"
 	"github.com/kheaders/kheaders/harness/verdict"
+	"github.com/kheaders/kheaders/module/source"
 )
 
 // cacheFlag declares --cache. Its default follows the user's cache directory.
@@ -487,9 +488,19 @@ func runExtract(ctx context.Context, c *call) error {
 func runModule(ctx context.Context, c *call) error {
 	archive := c.flags.String("archive", "", "embed this `FILE`")
 	build := c.flags.String("build", "", "the object `DIR`ectory of the kernel that the module is for: what would not fit it is refused")
-	output := c.flags.String("output", "", "write the module's source to `DIR`, which must not exist or be empty")
+	output := c.flags.String("output", "", "write the module's source to `DIR`, which must not exist or be empty; with --in-tree, the patch to this file")
+	inTree := c.flags.Bool("in-tree", false, "write a patch that builds the headers into a kernel")
+	tree := c.flags.String("source", "", "with --in-tree, the patch is for the kernel tree in `DIR`")
 	if _, err := c.parse(0); err != nil {
 		return err
+	}
+	switch {
+	case *inTree && *archive != "":
+		return hint.Usage(errors.New("--archive and --in-tree are at odds: a kernel's own build packs the archive"), "leave one of them out")
+	case *inTree:
+		return c.writePatch(*tree, *output)
+	case *tree != "":
+		return hint.Usage(errors.New("--source is for --in-tree"), "add --in-tree, or leave --source out")
 	}
 	if err := c.required("archive", "output"); err != nil {
 		return err
@@ -508,6 +519,20 @@ func runModule(ctx context.Context, c *call) error {
 		return err
 	}
 	fmt.Fprintf(c.stdout, "%s: make -C KERNEL M=\"$PWD\" builds kheaders.ko in there\n", *output)
+	return nil
+}
+
+func (c *call) writePatch(tree, output string) error {
+	if err := c.required("source", "output"); err != nil {
+		return err
+	}
+	if err := checkOutput(output); err != nil {
+		return err
+	}
+	if err := harness.WritePatch(tree, output); err != nil {
+		return harness.Advise(err, target.All()[0])
+	}
+	fmt.Fprintf(c.stdout, "%s: git am or patch -p1 adds CONFIG_%s\n", output, source.BuiltInSymbol)
 	return nil
 }
 

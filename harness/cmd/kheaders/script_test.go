@@ -38,7 +38,7 @@ func TestScripts(t *testing.T) {
 
 // genuine are the programs that the toy kernel tree and the fakes need.
 var genuine = []string{
-	"awk", "basename", "cat", "cp", "diff", "env", "false", "grep", "gzip", "head", "ln", "ls", "make", "mkdir", "mv",
+	"awk", "basename", "cat", "cp", "diff", "env", "false", "git", "grep", "gzip", "head", "ln", "ls", "make", "mkdir", "mv", "patch",
 	"printf", "rm", "sed", "setpriv", "sh", "sleep", "tar", "touch", "true", "wc", "xz",
 }
 

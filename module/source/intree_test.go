@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package source_test
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/kheaders/kheaders/module/source"
+)
+
+var xz = []string{"xz", "--threads=2"}
+
+// kernelTree is as much of a kernel tree as the patch is about.
+func kernelTree() fstest.MapFS {
+	return fstest.MapFS{
+		"Makefile":        text("# SPDX\nVERSION = 6\nPATCHLEVEL = 12\nSUBLEVEL = 117\nVERSION = 9\n"),
+		"init/Kconfig":    text("config IKCONFIG\n\ttristate \"x\"\n\nconfig IKCONFIG_PROC\n\tbool \"x\"\n\thelp\n\t  Help.\n\n\t  More help.\n\nconfig IKHEADERS\n\ttristate \"x\"\n\nconfig LOG_BUF_SHIFT\n\tint\n\nconfig LAST\n\tbool\n"),
+		"kernel/Makefile": text("obj-y = fork.o\nobj-$(CONFIG_IKCONFIG) += configs.o\nobj-$(CONFIG_IKHEADERS) += kheaders.o\nobj-$(CONFIG_SMP) += stop_machine.o\n"),
+	}
+}
+
+func text(s string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(s), Mode: 0o644} }
+
+// head cuts the files that the patch adds off it.
+func head(patch []byte) string {
+	before, _, _ := strings.Cut(string(patch), "diff --git a/"+source.InTreeDir+"/")
+	return before
+}
+
+func TestInTreeGolden(t *testing.T) {
+	for golden, edit := range map[string]func(fstest.MapFS){
+		"6.12": func(fstest.MapFS) {},
+		// Before 5.2 there is no IKHEADERS; and before 5.6, hostprogs had
+		// another name.
+		"4.14": func(m fstest.MapFS) {
+			m["Makefile"] = text("VERSION = 4\nPATCHLEVEL = 14\n")
+			for name, cut := range map[string]string{
+				"init/Kconfig":    "config IKHEADERS\n\ttristate \"x\"\n\n",
+				"kernel/Makefile": "obj-$(CONFIG_IKHEADERS) += kheaders.o\n",
+			} {
+				m[name] = text(strings.Replace(string(m[name].Data), cut, "", 1))
+			}
+		},
+		// At the edges of the files.
+		"edges": func(m fstest.MapFS) {
+			m["init/Kconfig"] = text("menuconfig IKHEADERS\n\ttristate\n")
+			m["kernel/Makefile"] = text("obj-$(CONFIG_IKHEADERS)\t+= kheaders.o\n")
+		},
+	} {
+		tree := kernelTree()
+		edit(tree)
+		patch, err := source.InTree(tree, xz)
+		if err != nil {
+			t.Errorf("%s: %v", golden, err)
+			continue
+		}
+		path := filepath.Join("testdata", "intree-"+golden+".patch")
+		if *update {
+			if err := os.WriteFile(path, []byte(head(patch)), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(string(want), head(patch)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", golden, diff)
+		}
+		again, err := source.InTree(tree, xz)
+		if err != nil || !bytes.Equal(patch, again) {
+			t.Errorf("%s: a second time it is another, or %v", golden, err)
+		}
+	}
+}
+
+// TestInTreeFiles looks at what the patch adds.
+func TestInTreeFiles(t *testing.T) {
+	for version, hostprogs := range map[string]string{
+		"VERSION = 4\nPATCHLEVEL = 14\n": "hostprogs-y := kheaders_pack",
+		"VERSION = 5\nPATCHLEVEL = 5\n":  "hostprogs-y := kheaders_pack",
+		"VERSION = 5\nPATCHLEVEL = 6\n":  "hostprogs := kheaders_pack",
+		"VERSION = 7\nPATCHLEVEL = 0\n":  "hostprogs := kheaders_pack",
+	} {
+		tree := kernelTree()
+		tree["Makefile"] = text(version)
+		patch, err := source.InTree(tree, xz)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, line := range []string{
+			hostprogs, "XZ_DEFAULTS= XZ_OPT= xz --threads=2 < $<",
+			"/kheaders_pack.c", "/kheaders_main.c", "/kheaders_data.S", "/kheaders.h.in", "/Makefile", "/.gitignore",
+			"@SHA256@", "@SIZE@", "@RELEASE@",
+		} {
+			if !bytes.Contains(patch, []byte(line)) {
+				t.Errorf("%q: the patch has no %q", version, line)
+			}
+		}
+		if bytes.Contains(patch, []byte("{{")) {
+			t.Errorf("%q: something was not rendered", version)
+		}
+	}
+}
+
+func TestHeaderTemplate(t *testing.T) {
+	template, err := source.HeaderTemplate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := archive()
+	filled := strings.NewReplacer("@SHA256@", a.SHA256, "@SIZE@", "4347092", "@RELEASE@", a.Release).Replace(string(template))
+	files, err := source.Render(a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(files["kheaders.h"]), filled); diff != "" {
+		t.Errorf("filled in it is not what Render writes (-Render +template):\n%s", diff)
+	}
+}
+
+func TestInTreeRefuses(t *testing.T) {
+	for name, tt := range map[string]struct {
+		edit func(fstest.MapFS)
+		want string
+		is   error
+	}{
+		"no kernel":        {func(m fstest.MapFS) { delete(m, "Makefile") }, "Makefile: file does not exist", fs.ErrNotExist},
+		"no version":       {func(m fstest.MapFS) { m["Makefile"] = text("VERSION = 6\nPATCHLEVEL = x\n") }, "Makefile: has no VERSION and PATCHLEVEL of a kernel", nil},
+		"no Kconfig":       {func(m fstest.MapFS) { delete(m, "init/Kconfig") }, "init/Kconfig: file does not exist", fs.ErrNotExist},
+		"no anchor":        {func(m fstest.MapFS) { m["init/Kconfig"] = text("config IKCONFIG\n") }, "init/Kconfig: has no place for the lines to add", source.ErrNoAnchor},
+		"empty":            {func(m fstest.MapFS) { m["kernel/Makefile"] = text("") }, "kernel/Makefile: its last line does not end", nil},
+		"cut short":        {func(m fstest.MapFS) { m["kernel/Makefile"] = text("obj-$(CONFIG_IKCONFIG) += configs.o") }, "kernel/Makefile: its last line does not end", nil},
+		"no place":         {func(m fstest.MapFS) { m["kernel/Makefile"] = text("obj-y += fork.o\n") }, "kernel/Makefile: has no place for the lines to add", source.ErrNoAnchor},
+		"goes on":          {func(m fstest.MapFS) { m["kernel/Makefile"] = text("obj-$(CONFIG_IKCONFIG) += a.o \\\n\tb.o\n") }, "kernel/Makefile: has no place for the lines to add", source.ErrNoAnchor},
+		"patched":          {func(m fstest.MapFS) { m["kernel/kheaders_proc/Makefile"] = text("x\n") }, "kernel/kheaders_proc: CONFIG_IKHEADERS_PROC is there already", source.ErrPatched},
+		"an older one":     {func(m fstest.MapFS) { m["init/Kconfig"] = text("config IKHEADERS_PROC\n\ttristate\n") }, "init/Kconfig: CONFIG_IKHEADERS_PROC is there already", source.ErrPatched},
+		"a directory here": {func(m fstest.MapFS) { delete(m, "init/Kconfig"); m["init/Kconfig/x"] = text("") }, "", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tree := kernelTree()
+			tt.edit(tree)
+			patch, err := source.InTree(tree, xz)
+			if _, ok := errors.AsType[*source.TreeError](err); !ok || patch != nil {
+				t.Fatalf("got %d bytes, error %v", len(patch), err)
+			}
+			if tt.want != "" && err.Error() != tt.want {
+				t.Errorf("error %q, want %q", err, tt.want)
+			}
+			if tt.is != nil && !errors.Is(err, tt.is) {
+				t.Errorf("error %v is not %v", err, tt.is)
+			}
+		})
+	}
+}
