@@ -137,6 +137,9 @@ func InspectKernel(path string) (Info, error) {
 
 // ParseKernel reads the bytes of a vmlinux, as [InspectKernel] does.
 func ParseKernel(data []byte) (Info, error) {
+	if !bytes.HasPrefix(data, []byte(elf.ELFMAG)) {
+		return Info{}, ErrNotKernel
+	}
 	f, err := elf.NewFile(bytes.NewReader(data))
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return Info{}, ErrTruncated
