@@ -82,9 +82,24 @@ func (w *work) buildWithHeaders(o *kernel.BuildOptions) error {
 	return err
 }
 
+// ownBuiltin tells whether the kernel's own kheaders is built in as well.
+func (w *work) ownBuiltin(built kernel.Kernel) (bool, error) {
+	own, err := kmod.Own(built.Dir)
+	if err != nil {
+		return false, err
+	}
+	if own == "m" {
+		// It may be loaded, or not: ours leaves it the file.
+		return false, hint.New(&buildError{errors.New("the kernel's own kheaders is a module, to which the one built in leaves the file in /sys: there is no saying what should be there")},
+			"use another --profile with --mode "+ModeBuiltin)
+	}
+	return own == "y", nil
+}
+
 // checkKernel holds the archives that the kernel's build has made and put into
 // the kernel against our own. It does so before every boot.
 func (w *work) checkKernel(built kernel.Kernel, packed archiveFile) error {
+	defer w.stage("inspect", time.Now())
 	path := filepath.Join(built.Dir, source.InTreeDir, source.ArchiveName)
 	made, err := cache.Digest(path)
 	if err != nil {

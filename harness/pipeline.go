@@ -290,14 +290,16 @@ type Boot struct {
 	// empty.
 	OwnModule string
 
-	work     *work
-	built    kernel.Kernel
-	archive  archiveFile
-	drivers  []kmod.Driver
-	made     moduleFiles
-	programs guestPrograms
-	accel    qemu.Choice
-	ticksKHz int
+	work    *work
+	built   kernel.Kernel
+	archive archiveFile
+	drivers []kmod.Driver
+	made    moduleFiles
+	// sysfsTaken says that the kernel's own kheaders has the file in /sys.
+	sysfsTaken bool
+	programs   guestPrograms
+	accel      qemu.Choice
+	ticksKHz   int
 }
 
 // ready makes everything that goes into a boot. The guest's programs and the
@@ -331,11 +333,15 @@ func (w *work) ready(ctx context.Context, source kernel.Source) (*Boot, error) {
 			return err
 		}
 		if w.cell.Mode == ModeBuiltin {
+			if b.sysfsTaken, err = w.ownBuiltin(b.built); err != nil {
+				return err
+			}
 			return w.checkKernel(b.built, b.archive)
 		}
 		if b.made, err = w.buildModule(groupCtx, b.built, b.archive); err != nil {
 			return err
 		}
+		b.sysfsTaken = b.made.kernel.OwnBuiltin
 		b.Module, b.OwnModule = b.made.path(kmod.ModuleFile), b.made.kernel.OwnModule
 		return nil
 	})

@@ -323,7 +323,7 @@ func (b *Boot) initramfs(plan wire.Plan) (string, error) {
 // variants are the modules besides kheaders.ko that the guest tests need on this
 // kernel. They are named in what the guest is to expect.
 func (b *Boot) variants(expect *wire.Expect) []initramfs.File {
-	expect.SysfsTaken = b.made.kernel.OwnBuiltin
+	expect.SysfsTaken = b.sysfsTaken
 	var files []initramfs.File
 	add := func(guest *string, name, path string) {
 		name = filepath.Join(filepath.Dir(initramfs.ModulePath), name)

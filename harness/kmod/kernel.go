@@ -123,6 +123,15 @@ func examine(dir string) (Kernel, error) {
 	return k, nil
 }
 
+// Own tells how a kernel has the kheaders of its own: y, m, or nothing.
+func Own(dir string) (string, error) {
+	config, err := readConfig(filepath.Join(dir, configFile))
+	if err != nil {
+		return "", fmt.Errorf("looking at the kernel build: %w", err)
+	}
+	return config["CONFIG_IKHEADERS"], nil
+}
+
 // signing finds what modules are signed with.
 func (k *Kernel) signing(config map[string]string) error {
 	k.Signed = true

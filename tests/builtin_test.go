@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package tests
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/kheaders/kheaders/harness"
+	"github.com/kheaders/kheaders/harness/target"
+	"github.com/kheaders/kheaders/harness/verdict"
+)
+
+// TestBuiltin builds the headers into a kernel: the archive that its own build
+// packs is the one that kheaders packs, that is in vmlinux, and that the guest
+// reads with no module loaded.
+func TestBuiltin(t *testing.T) {
+	out := test(t, "--kernel", "debian:6.12", "--mode", harness.ModeBuiltin)
+	if out.code != 0 {
+		t.Fatalf("exit code %d, want 0; it printed:\n%s", out.code, out.output)
+	}
+	var archs []string
+	for _, cell := range out.run.Cells {
+		archs = append(archs, cell.Arch)
+		d := cell.Digests
+		if cell.Verdict != verdict.Pass || len(d.Host) != 64 || d.Host != d.Kernel || d.Host != d.Guest || d.Module != "" {
+			t.Errorf("%s: verdict %s: %s; digests %+v", cell.Arch, cell.Verdict, cell.Reason, d)
+		}
+		for _, test := range cell.Tests {
+			// What loads and unloads says that it does not apply; nothing
+			// else does.
+			if loads := strings.Contains(test.Name, "Load") || strings.Contains(test.Name, "load"); test.Name == "TestBuiltIn" && test.Status != verdict.StatusPass ||
+				test.Name == "TestDigest" && test.Status != verdict.StatusPass ||
+				loads && test.Status != verdict.StatusSkip {
+				t.Errorf("%s: %s: %s", cell.Arch, test.Name, test.Status)
+			}
+		}
+	}
+	if want := target.Names(); !slices.Equal(archs, want) {
+		t.Errorf("cells for %v, want %v", archs, want)
+	}
+}
+
+// TestInTreePatch holds the patch against the kernel's own rules. Whoever hands
+// it on signs it off; and it needs no entry in MAINTAINERS to be used.
+func TestInTreePatch(t *testing.T) {
+	arch, err := target.Lookup("x86_64")
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := testKernel(t, arch)
+	patch := filepath.Join(t.TempDir(), "kheaders.patch")
+	if out, err := makeOutput(t, kheaders, "module", "--in-tree", "--source", k.Source, "--output", patch); err != nil {
+		t.Fatalf("%v; it printed:\n%s", err, out)
+	}
+	argv := []string{"perl", filepath.Join(k.Source, "scripts/checkpatch.pl"), "--strict", "--no-signoff", "--ignore", "FILE_PATH_CHANGES"}
+	check := func(patch string) (string, error) {
+		return makeOutput(t, append(slices.Clone(argv), "--root", k.Source, patch)...)
+	}
+	if out, err := check(patch); err != nil || !strings.Contains(out, "total: 0 errors, 0 warnings, 0 checks, ") {
+		t.Errorf("checkpatch: %v; it printed:\n%s", err, out)
+	}
+	// It must be able to complain.
+	text, err := os.ReadFile(patch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bad := strings.Replace(string(text), "\n+static size_t kheaders_size(void)\n", "\n+static size_t kheaders_size( void )\n", 1)
+	if bad == string(text) {
+		t.Fatal("the patch has not the line to spoil")
+	}
+	if err := os.WriteFile(patch, []byte(bad), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := check(patch); err == nil {
+		t.Errorf("checkpatch does not mind blanks inside parentheses; it printed:\n%s", out)
+	}
+}
