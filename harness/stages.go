@@ -353,6 +353,9 @@ func (b *Boot) plan() wire.Plan {
 	for _, d := range b.drivers {
 		p.Drivers = append(p.Drivers, "/"+driverPath(d))
 	}
+	for _, a := range w.Allow {
+		p.Expect.Allowed = append(p.Expect.Allowed, a.Text)
+	}
 	// The guest gives up a little before we do, so that it can say where.
 	early := 0.8 * w.slowdown(b.accel.Accel)
 	p.DeadlineSeconds = early * w.Deadline.Seconds()

@@ -75,6 +75,8 @@ type Expect struct {
 	Version string `json:"version,omitempty"`
 	// Arch is the kernel architecture's name: x86_64, arm64.
 	Arch string `json:"arch"`
+	// Allowed are texts of the kernel's reports that the host lets pass.
+	Allowed []string `json:"allowed,omitempty"`
 	// Thorough makes the guest decode the whole archive, not only its start.
 	Thorough bool `json:"thorough,omitempty"`
 }

@@ -8,6 +8,7 @@ package kmsg
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -182,6 +183,36 @@ func (r Record) Trouble() bool {
 		}
 	}
 	return false
+}
+
+// The marks around a report of a warning or an oops.
+const (
+	reportBegin = "------------[ cut here ]------------"
+	reportEnd   = "---[ end trace "
+)
+
+// Without leaves out the reports that have one of the texts in a line, with the
+// rest of the report when marks are around it. What it leaves out too much of,
+// the host sees on the console.
+func Without(records []Record, texts []string) []Record {
+	var left []Record
+	for i := 0; i < len(records); i++ {
+		has := func(text string) bool { return strings.Contains(records[i].Text, text) }
+		if !slices.ContainsFunc(texts, has) {
+			left = append(left, records[i])
+			continue
+		}
+		if n := len(left); n > 0 && left[n-1].Text == reportBegin {
+			left = left[:n-1]
+		}
+		for j := i + 1; j < len(records) && records[j].Text != reportBegin; j++ {
+			if strings.HasPrefix(records[j].Text, reportEnd) {
+				i = j
+				break
+			}
+		}
+	}
+	return left
 }
 
 // String returns the line with its level, as dmesg --raw does.

@@ -2,7 +2,11 @@
 
 package kmsg
 
-import "testing"
+import (
+	"slices"
+	"strings"
+	"testing"
+)
 
 func TestParse(t *testing.T) {
 	tests := []struct {
@@ -70,4 +74,33 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("Parse(%q): level %d", s, r.Level)
 		}
 	})
+}
+
+func TestWithout(t *testing.T) {
+	texts := []string{"harmless", "odd"}
+	tests := []struct{ name, log, want string }{
+		{"nothing", "a b c", "a b c"},
+		{"a line", "a odd b", "a b"},
+		{"a report", "a BEGIN harmless x END b", "a b"},
+		{"another report", "BEGIN bad x END", "BEGIN bad x END"},
+		{"a line before another report", "odd x BEGIN bad END", "x BEGIN bad END"},
+		{"two reports", "BEGIN odd END BEGIN bad END BEGIN harmless END", "BEGIN bad END"},
+		{"a report cut short", "BEGIN odd x", "x"},
+	}
+	marks := strings.NewReplacer("BEGIN", reportBegin, "END", reportEnd+"0 ]---")
+	records := func(log string) []Record {
+		var all []Record
+		for word := range strings.FieldsSeq(log) {
+			all = append(all, Record{Text: marks.Replace(word)})
+		}
+		return all
+	}
+	for _, tt := range tests {
+		if got, want := Without(records(tt.log), texts), records(tt.want); !slices.Equal(got, want) {
+			t.Errorf("%s: %v, want %v", tt.name, got, want)
+		}
+	}
+	if got := Without(records("a odd"), nil); len(got) != 2 {
+		t.Errorf("without a list, %v is left", got)
+	}
 }
