@@ -91,9 +91,11 @@ func TestModuleStandsAlone(t *testing.T) {
 		k := testKernel(t, arch)
 		cross := []string{"ARCH=" + arch.Name, "CROSS_COMPILE=" + arch.Cross()}
 		for name, argv := range map[string]func(dir string) []string{
-			"make -C KERNEL M=DIR": func(dir string) []string { return []string{"-C", k.Build, "M=" + dir} },
-			// As on a distribution's kernel, which has debug information.
-			"make KERNEL=KERNEL KCFLAGS=-g": func(dir string) []string {
+			// make -C KERNEL M=$PWD
+			"kernel": func(dir string) []string { return []string{"-C", k.Build, "M=" + dir} },
+			// make KERNEL=KERNEL, as on a distribution's kernel, which has
+			// debug information
+			"directory": func(dir string) []string {
 				return []string{"-C", dir, "KERNEL=" + k.Build, "KCFLAGS=-g", "KAFLAGS=-g"}
 			},
 		} {
