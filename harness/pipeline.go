@@ -561,6 +561,9 @@ func (b *bench) line(subject, format string, args ...any) {
 // Advise adds to an error what the user can do about it.
 func Advise(err error, t target.Target) error {
 	if fullDisk(err) {
+		if !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT) {
+			err = fmt.Errorf("%w: %w", err, syscall.ENOSPC) // a program said so, and nobody passed it on
+		}
 		return hint.New(err, "free some space, or put the cache elsewhere with --cache DIR or XDG_CACHE_HOME")
 	}
 	if hint.Of(err) != "" {

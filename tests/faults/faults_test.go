@@ -22,6 +22,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io/fs"
 	"os"
@@ -43,6 +44,24 @@ import (
 	"github.com/kheaders/kheaders/harness/verdict"
 	"github.com/kheaders/kheaders/module/source"
 )
+
+var (
+	onlyArch = flag.String("arch", "", "run the faults of this `ARCH`itecture only")
+	patience = flag.Float64("patience", 1, "give each fault `N` times its seconds, on a machine that has other things to do")
+)
+
+// targets returns the architectures to break things on.
+func targets(t *testing.T) []target.Target {
+	t.Helper()
+	if *onlyArch == "" {
+		return target.All()
+	}
+	arch, err := target.Lookup(*onlyArch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return []target.Target{arch}
+}
 
 // fault is what a fault.json holds.
 type fault struct {
@@ -158,6 +177,9 @@ func newBench(t *testing.T) *bench {
 	}
 	results := t.TempDir()
 	prepare := exec.Command(b.kheaders, "test", "--results", results, "--cache", b.shared)
+	for _, arch := range targets(t) {
+		prepare.Args = append(prepare.Args, "--arch", arch.Name)
+	}
 	prepare.Dir = repo
 	if out, err := prepare.CombinedOutput(); err != nil {
 		t.Fatalf("a healthy run: %v\n%s", err, out)
@@ -435,7 +457,7 @@ func (b *bench) try(t *testing.T, f *fault, arch target.Target, tab *table) {
 	cmd.Stdout, cmd.Stderr = &output, &output
 	start := time.Now()
 	w.must(cmd.Start())
-	limit := time.Duration(f.Seconds * float64(time.Second))
+	limit := time.Duration(f.Seconds * *patience * float64(time.Second))
 	stop := time.AfterFunc(2*limit, func() { _ = cmd.Process.Signal(syscall.SIGKILL) })
 	err := cmd.Wait()
 	stop.Stop()
@@ -492,7 +514,7 @@ func TestFaults(t *testing.T) {
 	})
 	healthy := &fault{About: "nothing", Verdict: verdict.Pass, Seconds: defaultSeconds, dir: "healthy"}
 	for _, batch := range []string{"module", "guest", "host", ""} {
-		for _, arch := range target.All() {
+		for _, arch := range targets(t) {
 			t.Run("healthy before "+cmp.Or(batch, "the end")+"/"+arch.Name, func(t *testing.T) { b.try(t, healthy, arch, tab) })
 		}
 		t.Run(cmp.Or(batch, "others"), func(t *testing.T) {
@@ -504,6 +526,9 @@ func TestFaults(t *testing.T) {
 					arch, err := target.Lookup(name)
 					if err != nil {
 						t.Fatalf("%s: %v", f.name(), err)
+					}
+					if !slices.ContainsFunc(targets(t), func(a target.Target) bool { return a.Name == name }) {
+						continue
 					}
 					t.Run(f.name()+"/"+name, func(t *testing.T) {
 						t.Parallel()

@@ -103,6 +103,7 @@ var hooks = map[string]func(w *world){
 		w.forgetModule()
 		second := w.command(filepath.Join(filepath.Dir(w.results), "second"))
 		var output bytes.Buffer
+		second.Env = append(second.Env, "KHEADERS_FAULT=the second run")
 		second.Stdout, second.Stderr = &output, &output
 		w.must(second.Start())
 		w.after = func(string) {

@@ -17,5 +17,5 @@ func TestCrash(t *testing.T) {
 	if err := syscall.Kill(os.Getppid(), syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	select {}
+	inside.Forever()
 }

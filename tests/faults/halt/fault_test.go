@@ -16,5 +16,5 @@ func TestHalt(t *testing.T) {
 	if err := syscall.Reboot(syscall.LINUX_REBOOT_CMD_HALT); err != nil {
 		t.Fatal(err)
 	}
-	select {}
+	inside.Forever()
 }

@@ -45,8 +45,12 @@ func Reset(t *testing.T) {
 	if err := syscall.Reboot(syscall.LINUX_REBOOT_CMD_RESTART); err != nil {
 		t.Fatal(err)
 	}
-	select {}
+	Forever()
 }
+
+// Forever does not end. An empty select would: Go's runtime takes it for a
+// deadlock.
+func Forever() { time.Sleep(24 * time.Hour) }
 
 // Port stops the agent, which is our parent, in the middle of what it does, and
 // returns its port to the host: what is written there comes after what the agent

@@ -16,5 +16,5 @@ func TestPowerOff(t *testing.T) {
 	if err := syscall.Reboot(syscall.LINUX_REBOOT_CMD_POWER_OFF); err != nil {
 		t.Fatal(err)
 	}
-	select {}
+	inside.Forever()
 }

@@ -1,4 +1,4 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
-(sleep 0.7; kill -KILL $$) &
+(sleep 0.3; kill -KILL $$) &
 exec "$QEMU" "$@"

@@ -1,4 +1,4 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
-(sleep 1.2; kill -STOP $$) &
+(sleep 0.1; kill -STOP $$) &
 exec "$QEMU" "$@"

@@ -1,4 +1,4 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
-(sleep 0.7; kill -TERM $$) &
+(sleep 0.3; kill -TERM $$) &
 exec "$QEMU" "$@"

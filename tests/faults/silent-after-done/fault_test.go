@@ -16,5 +16,5 @@ func TestDone(t *testing.T) {
 	inside.Say(t, port, wire.Event{Kind: wire.KindEnd, Test: "TestDone", Status: wire.StatusPass})
 	inside.Say(t, port, wire.Event{Kind: wire.KindExit})
 	inside.Say(t, port, wire.Event{Kind: wire.KindDone})
-	select {}
+	inside.Forever()
 }
