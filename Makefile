@@ -20,6 +20,7 @@ qemu-test: deps
 	$(KHEADERS) test $(ARGS)
 
 .PHONY: test
+test: DOCTOR = --mode dkms
 test: deps unit e2e test-faults
 
 # Everything but real kernels: seconds.
@@ -91,7 +92,7 @@ bench-module: deps
 
 .PHONY: deps
 deps:
-	@$(KHEADERS) doctor --install --quiet
+	@$(KHEADERS) doctor --install --quiet $(DOCTOR)
 
 .PHONY: clean
 clean:

@@ -61,7 +61,7 @@ func checkArchive(ctx context.Context, path, release string) (err error) {
 // archive. The directory must be new or empty; it appears whole or not at all.
 // With kernelBuild, the directory in which a kernel was built, an archive of
 // another kernel is refused, and so is a kernel that could not load the module.
-func WriteModule(ctx context.Context, archivePath, kernelBuild, dir string) (err error) {
+func WriteModule(ctx context.Context, archivePath, kernelBuild, dir string) error {
 	info, err := headers.Inspect(ctx, archivePath)
 	if err != nil {
 		return err
@@ -76,15 +76,32 @@ func WriteModule(ctx context.Context, archivePath, kernelBuild, dir string) (err
 				"pack that kernel's own: kheaders archive --build "+kernelBuild)
 		}
 	}
+	files, err := source.Render(source.Archive{SHA256: info.SHA256, Size: info.Size, Release: info.Release})
+	if err != nil {
+		return fmt.Errorf("rendering the module: %w", err)
+	}
+	return writeDirectory(dir, func(partial string) error { return fillModule(partial, files, archivePath) })
+}
+
+// WriteDKMS writes a directory that dkms takes, from which it builds the module
+// for any kernel. The directory must be new or empty; it appears whole or not at
+// all.
+func WriteDKMS(dir string) error {
+	files, err := source.DKMS(headers.XZCommand())
+	if err != nil {
+		return err
+	}
+	return writeDirectory(dir, func(partial string) error { return writeFiles(partial, files) })
+}
+
+// writeDirectory has fill write a directory, which appears in its place when it
+// is whole.
+func writeDirectory(dir string, fill func(partial string) error) (err error) {
 	if name := filepath.Base(filepath.Clean(dir)); name == "." || name == ".." || name == "/" {
 		return hint.Usage(fmt.Errorf("%s cannot be replaced by a new directory", dir), "name a directory that does not exist yet")
 	}
 	if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
 		return hint.Usage(fmt.Errorf("%s is not empty", dir), "name a directory that does not exist yet")
-	}
-	files, err := source.Render(source.Archive{SHA256: info.SHA256, Size: info.Size, Release: info.Release})
-	if err != nil {
-		return fmt.Errorf("rendering the module: %w", err)
 	}
 	partial := filepath.Clean(dir) + ".partial"
 	if err := os.RemoveAll(partial); err != nil {
@@ -98,7 +115,7 @@ func WriteModule(ctx context.Context, archivePath, kernelBuild, dir string) (err
 	if err := os.MkdirAll(partial, 0o755); err != nil {
 		return hint.Usage(fmt.Errorf("making the module's directory: %w", err), "choose another --output DIR")
 	}
-	if err := fillModule(partial, files, archivePath); err != nil {
+	if err := fill(partial); err != nil {
 		return fmt.Errorf("writing the module: %w", err)
 	}
 	if err := os.Remove(dir); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -109,12 +126,20 @@ func WriteModule(ctx context.Context, archivePath, kernelBuild, dir string) (err
 
 // fillModule writes the module's source and the archive into a directory.
 func fillModule(dir string, files map[string][]byte, archivePath string) error {
+	if err := writeFiles(dir, files); err != nil {
+		return err
+	}
+	return copyFile(filepath.Join(dir, source.ArchiveName), archivePath)
+}
+
+// writeFiles writes files into a directory.
+func writeFiles(dir string, files map[string][]byte) error {
 	for name, text := range files {
 		if err := os.WriteFile(filepath.Join(dir, name), text, 0o644); err != nil {
 			return err
 		}
 	}
-	return copyFile(filepath.Join(dir, source.ArchiveName), archivePath)
+	return nil
 }
 
 // WriteInitramfs writes the guest's file system around a module, whose own

@@ -100,10 +100,13 @@ const (
 	// ModeBuiltin: in the kernel itself, whose source is patched. Its own
 	// build packs them.
 	ModeBuiltin = "builtin"
+	// ModeDKMS: a module as well, which DKMS builds for a kernel that comes
+	// built.
+	ModeDKMS = "dkms"
 )
 
 // Modes returns the names of the known modes, the default first.
-func Modes() []string { return []string{ModeModule, ModeBuiltin} }
+func Modes() []string { return []string{ModeModule, ModeBuiltin, ModeDKMS} }
 
 // Cell is one combination of the matrix: it gives one verdict.
 type Cell struct {
@@ -269,7 +272,7 @@ func (w *work) fail(ctx context.Context, err error) {
 
 // stages is the pipeline.
 func (w *work) stages(ctx context.Context, source kernel.Source) error {
-	if err := doctor.Error(doctor.Missing(doctor.Needed(doctor.Examine([]target.Target{w.cell.Target}), w.cell.Profile))); err != nil {
+	if err := doctor.Error(doctor.Missing(doctor.Needed(doctor.Examine([]target.Target{w.cell.Target}), w.cell.Profile, w.cell.Mode))); err != nil {
 		return err
 	}
 	boot, err := w.ready(ctx, source)
@@ -495,6 +498,9 @@ func (c Config) prepare() (*bench, error) {
 		named[cell.Name()] = true
 		if err := cell.Spec.CheckProfile(cell.Profile); err != nil {
 			return nil, err
+		}
+		if cell.Mode == ModeDKMS && !cell.Spec.Prebuilt() {
+			return nil, hint.Usage(fmt.Errorf("kernel %q has no header packages for DKMS to build against", cell.Spec), "use --mode dkms with a kernel that comes built, such as --kernel debian-image:6.1")
 		}
 	}
 	if err := c.checkBuiltin(); err != nil {

@@ -212,7 +212,7 @@ func (m moduleFiles) path(name string) string { return filepath.Join(m.dir, name
 // repeated for a module from the cache: nothing is booted unseen.
 func (w *work) buildModule(ctx context.Context, built kernel.Kernel, packed archiveFile) (moduleFiles, error) {
 	defer w.stage("module", time.Now())
-	files, err := source.Render(source.Archive{SHA256: packed.SHA256, Size: packed.Size, Release: built.Release})
+	files, err := w.moduleSource(built, packed)
 	if err != nil {
 		return moduleFiles{}, fmt.Errorf("rendering the module: %w", err)
 	}
@@ -224,18 +224,20 @@ func (w *work) buildModule(ctx context.Context, built kernel.Kernel, packed arch
 	if err != nil {
 		return moduleFiles{}, err
 	}
-	parts := []string{built.Key, packed.SHA256, certificate}
+	parts := []string{built.Key, packed.SHA256, certificate, w.cell.Mode}
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		parts = append(parts, name, string(files[name]))
 	}
 	entry, err := w.store.Get(ctx, "module", cache.KeyOf(parts...), func(ctx context.Context, dir string) ([]string, error) {
 		w.say("module", "building %s", kmod.ModuleFile)
+		options := kmod.BuildOptions{Target: w.cell.Target, Dir: dir, Log: w.path(moduleLog), Jobs: w.Jobs}
+		if w.cell.Mode == ModeDKMS {
+			return loader.Files(), w.buildDKMS(ctx, loader, files, options)
+		}
 		if err := fillModule(dir, files, packed.Path); err != nil {
 			return nil, err
 		}
-		err := kmod.Build(ctx, loader, kmod.BuildOptions{
-			Target: w.cell.Target, Dir: dir, Log: w.path(moduleLog), Jobs: w.Jobs,
-		})
+		err := kmod.Build(ctx, loader, options)
 		if _, failed := errors.AsType[*run.Error](err); failed {
 			err = kernel.ExplainMake(err, w.path(moduleLog))
 		}
@@ -259,6 +261,26 @@ func (w *work) buildModule(ctx context.Context, built kernel.Kernel, packed arch
 	w.say("module", "%s for %s, archive as on the host", kmod.ModuleFile, info.Release())
 	w.out.Digests.Module = info.SHA256
 	return made, w.artifact("module", path)
+}
+
+// moduleSource returns the files of the module's directory.
+func (w *work) moduleSource(built kernel.Kernel, packed archiveFile) (map[string][]byte, error) {
+	if w.cell.Mode == ModeDKMS {
+		return source.DKMS(headers.XZCommand())
+	}
+	return source.Render(source.Archive{SHA256: packed.SHA256, Size: packed.Size, Release: built.Release})
+}
+
+// buildDKMS has dkms build the module. The archive in it is packed without us.
+func (w *work) buildDKMS(ctx context.Context, loader kmod.Kernel, files map[string][]byte, o kmod.BuildOptions) error {
+	tree := filepath.Join(o.Dir, kmod.DKMSSource)
+	if err := os.Mkdir(tree, 0o755); err != nil {
+		return err
+	}
+	if err := writeFiles(tree, files); err != nil {
+		return err
+	}
+	return kmod.BuildDKMS(ctx, loader, o)
 }
 
 // guestPrograms are what goes into the initramfs besides the module.

@@ -25,8 +25,8 @@ type Tool struct {
 	Package string `json:"package"`
 	// For says what it is needed for.
 	For string `json:"for"`
-	// Profiles are the kernel profiles that alone need it; none: all do.
-	Profiles []string `json:"profiles,omitempty"`
+	// Only are the kernel profiles and modes that alone need it; none: all do.
+	Only []string `json:"only,omitempty"`
 	// Path is where it was found, or empty.
 	Path string `json:"path,omitempty"`
 }
@@ -59,9 +59,11 @@ func Examine(targets []target.Target) []Tool {
 		tools = append(tools, Tool{Name: t.QEMU, Package: t.QEMUPackage, For: "booting " + t.Name})
 	}
 	tools = append(tools,
-		Tool{Name: "cpio", Package: "cpio", For: "the kernel's own kheaders", Profiles: []string{"ikheaders", "ikheaders-m"}},
-		Tool{Name: "openssl", Package: "openssl", For: "a key for signed modules", Profiles: []string{"signed"}},
-		Tool{Name: "openssl/evp.h", Package: "libssl-dev", For: "signing modules", Profiles: []string{"signed"}},
+		Tool{Name: "cpio", Package: "cpio", For: "the kernel's own kheaders", Only: []string{"ikheaders", "ikheaders-m"}},
+		Tool{Name: "openssl", Package: "openssl", For: "a key for signed modules", Only: []string{"signed"}},
+		Tool{Name: "openssl/evp.h", Package: "libssl-dev", For: "signing modules", Only: []string{"signed"}},
+		Tool{Name: "dkms", Package: "dkms", For: "modules for a distribution's kernel", Only: []string{"dkms"}},
+		Tool{Name: "pahole", Package: "pahole", For: "modules for a distribution's kernel with BTF", Only: []string{"dkms"}},
 	)
 	for i := range tools {
 		tools[i].Path = find(tools[i].Name)
@@ -83,11 +85,11 @@ func Checks() []Tool {
 	return tools
 }
 
-// Needed returns those of the tools that kernels of the given profiles need.
-func Needed(tools []Tool, profiles ...string) []Tool {
+// Needed returns those of the tools that the given profiles and modes need.
+func Needed(tools []Tool, uses ...string) []Tool {
 	return slices.DeleteFunc(slices.Clone(tools), func(t Tool) bool {
-		needs := func(profile string) bool { return slices.Contains(profiles, profile) }
-		return len(t.Profiles) > 0 && !slices.ContainsFunc(t.Profiles, needs)
+		used := func(only string) bool { return slices.Contains(uses, only) }
+		return len(t.Only) > 0 && !slices.ContainsFunc(t.Only, used)
 	})
 }
 

@@ -91,6 +91,9 @@ func Build(ctx context.Context, k Kernel, o BuildOptions) error {
 }
 
 func build(ctx context.Context, k Kernel, o BuildOptions) error {
+	if err := k.tools(); err != nil {
+		return err
+	}
 	dir, err := filepath.Abs(o.Dir)
 	if err != nil {
 		return err

@@ -258,7 +258,7 @@ var signing = map[string][]byte{
 // files are those of a kernel's build, without one of them.
 func files(config, without string) map[string][]byte {
 	files := map[string][]byte{
-		"Makefile": nil, "Module.symvers": nil, autoConf: []byte(config), "include/config/kernel.release": []byte("6.12.0-toy\n"),
+		"Makefile": nil, "Module.symvers": nil, autoConf: []byte(config), "include/generated/utsrelease.h": []byte("#define UTS_RELEASE \"6.12.0-toy\"\n"),
 	}
 	if strings.Contains(config, signedConfig) {
 		maps.Copy(files, signing)

@@ -8,9 +8,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 
 	"github.com/kheaders/kheaders/harness/hint"
+	"github.com/kheaders/kheaders/harness/run"
 )
 
 // Kernel is what a kernel's build tells about the modules that it loads.
@@ -33,6 +35,9 @@ type Kernel struct {
 	// (CONFIG_IKHEADERS=m).
 	OwnModule string
 
+	// btf says that a module's build needs pahole, for type information beside
+	// the kernel's own.
+	btf bool
 	// hash and key are what modules are signed with.
 	hash, key string
 }
@@ -45,9 +50,13 @@ const (
 
 // The files by which a kernel's build is known.
 const (
-	configFile  = "include/config/auto.conf"
-	releaseFile = "include/config/kernel.release"
+	configFile = "include/config/auto.conf"
+	// Not include/config/kernel.release: a distribution may put another
+	// version there than the kernel says of itself, as Debian 12 does.
+	releaseFile = "include/generated/utsrelease.h"
 )
+
+var reRelease = regexp.MustCompile(`(?m)^#define UTS_RELEASE "(.+)"$`)
 
 // needed are what the module cannot be without, and what it is for. Without
 // MODULE_UNLOAD it could only ever be loaded once.
@@ -78,11 +87,15 @@ func examine(dir string) (Kernel, error) {
 			return Kernel{}, err
 		}
 	}
-	release, err := os.ReadFile(filepath.Join(dir, releaseFile))
+	text, err := os.ReadFile(filepath.Join(dir, releaseFile))
 	if err != nil {
 		return Kernel{}, err
 	}
-	k := Kernel{Dir: dir, Release: strings.TrimSpace(string(release))}
+	release := reRelease.FindSubmatch(text)
+	if release == nil {
+		return Kernel{}, fmt.Errorf("%s does not tell the kernel's release", filepath.Join(dir, releaseFile))
+	}
+	k := Kernel{Dir: dir, Release: string(release[1])}
 	config, err := readConfig(filepath.Join(dir, configFile))
 	if err != nil {
 		return Kernel{}, err
@@ -104,6 +117,14 @@ func examine(dir string) (Kernel, error) {
 				k.Compression = suffix
 			}
 		}
+	}
+	if config["CONFIG_DEBUG_INFO_BTF_MODULES"] == "y" {
+		// Without the kernel's, the build leaves it out.
+		_, err := os.Stat(filepath.Join(dir, "vmlinux"))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return Kernel{}, err
+		}
+		k.btf = err == nil
 	}
 	switch config["CONFIG_IKHEADERS"] {
 	case "y":
@@ -165,6 +186,15 @@ func (k Kernel) Certificate() (string, error) {
 		return "", fmt.Errorf("reading the kernel's certificate: %w", err)
 	}
 	return string(text), nil
+}
+
+// tools fails when a program is missing that the build of a module calls late.
+func (k Kernel) tools() error {
+	if !k.btf {
+		return nil
+	}
+	_, err := run.Look("pahole")
+	return err
 }
 
 // present refuses a directory that lacks a file.

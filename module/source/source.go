@@ -118,8 +118,8 @@ func Render(a Archive) (map[string][]byte, error) {
 func execute(name, text string, a Archive) ([]byte, error) {
 	return fill(name, text, struct {
 		Archive
-		Version string
-	}{a, Version})
+		Version, ReleasePattern string
+	}{a, Version, regexp.QuoteMeta(a.Release)})
 }
 
 // fill fills in a template.

@@ -61,7 +61,7 @@ func TestRenderFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"Kbuild", "Makefile", "kheaders.h", "kheaders_data.S", "kheaders_main.c"}
+	want := []string{"Kbuild", "Makefile", "dkms.conf", "kheaders.h", "kheaders_data.S", "kheaders_main.c"}
 	if diff := cmp.Diff(want, slices.Sorted(maps.Keys(files))); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)
 	}

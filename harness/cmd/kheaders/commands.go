@@ -76,6 +76,13 @@ func checkProfile(name string) error {
 	return nil
 }
 
+func checkMode(name string) error {
+	if !slices.Contains(harness.Modes(), name) {
+		return hint.Usage(fmt.Errorf("unknown mode %q", name), "use --mode "+strings.Join(harness.Modes(), ", "))
+	}
+	return nil
+}
+
 func spec(text string) (kernel.Spec, error) {
 	if text == "" {
 		return kernel.Default()
@@ -144,8 +151,8 @@ func (c *call) matrixFlags(defaultArchs ...string) func() (harness.Config, error
 			config.Modes = []string{harness.ModeModule}
 		}
 		for _, mode := range config.Modes {
-			if !slices.Contains(harness.Modes(), mode) {
-				return config, hint.Usage(fmt.Errorf("unknown mode %q", mode), "use --mode "+strings.Join(harness.Modes(), ", "))
+			if err := checkMode(mode); err != nil {
+				return config, err
 			}
 		}
 		if accels := []string{"auto", string(qemu.KVM), string(qemu.TCG)}; !slices.Contains(accels, config.Accel) {
@@ -303,7 +310,7 @@ func runShell(ctx context.Context, c *call) error {
 		return err
 	}
 	// A test has a verdict for it; we find out before anything is built.
-	if err := doctor.Error(doctor.Missing(doctor.Needed(doctor.Examine(cfg.Targets), cfg.Profiles...))); err != nil {
+	if err := doctor.Error(doctor.Missing(doctor.Needed(doctor.Examine(cfg.Targets), slices.Concat(cfg.Profiles, cfg.Modes)...))); err != nil {
 		return err
 	}
 	boot, release, err := harness.Prepare(ctx, cfg)
@@ -488,6 +495,7 @@ func runExtract(ctx context.Context, c *call) error {
 func runModule(ctx context.Context, c *call) error {
 	archive := c.flags.String("archive", "", "embed this `FILE`")
 	build := c.flags.String("build", "", "the object `DIR`ectory of the kernel that the module is for: what would not fit it is refused")
+	dkms := c.flags.Bool("dkms", false, "write what dkms takes, to build the module for any kernel with that kernel's headers")
 	output := c.flags.String("output", "", "write the module's source to `DIR`, which must not exist or be empty; with --in-tree, the patch to this file")
 	inTree := c.flags.Bool("in-tree", false, "write a patch that builds the headers into a kernel")
 	tree := c.flags.String("source", "", "with --in-tree, the patch is for the kernel tree in `DIR`")
@@ -495,18 +503,28 @@ func runModule(ctx context.Context, c *call) error {
 		return err
 	}
 	switch {
+	case *inTree && *dkms:
+		return hint.Usage(errors.New("--in-tree and --dkms are at odds"), "leave one of them out")
 	case *inTree && *archive != "":
 		return hint.Usage(errors.New("--archive and --in-tree are at odds: a kernel's own build packs the archive"), "leave one of them out")
 	case *inTree:
 		return c.writePatch(*tree, *output)
 	case *tree != "":
 		return hint.Usage(errors.New("--source is for --in-tree"), "add --in-tree, or leave --source out")
+	case *dkms && (*archive != "" || *build != ""):
+		return hint.Usage(errors.New("--dkms goes without --archive and --build: the headers are packed when DKMS builds for a kernel"), "leave them out, or leave --dkms out")
 	}
-	if err := c.required("archive", "output"); err != nil {
+	needed := []string{"archive", "output"}
+	if *dkms {
+		needed = []string{"output"}
+	}
+	if err := c.required(needed...); err != nil {
 		return err
 	}
-	if err := checkInput(*archive); err != nil {
-		return err
+	if !*dkms {
+		if err := checkInput(*archive); err != nil {
+			return err
+		}
 	}
 	info, err := os.Stat(*output)
 	if err == nil && !info.IsDir() {
@@ -514,6 +532,13 @@ func runModule(ctx context.Context, c *call) error {
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return hint.Usage(fmt.Errorf("writing %s: %w", *output, err), "name a directory that does not exist yet")
+	}
+	if *dkms {
+		if err := harness.WriteDKMS(*output); err != nil {
+			return err
+		}
+		fmt.Fprintf(c.stdout, "%s: dkms add %[1]s && dkms install %s/%s\n", *output, source.ModuleName, source.Version)
+		return nil
 	}
 	if err := harness.WriteModule(ctx, *archive, *build, *output); err != nil {
 		return err
@@ -566,6 +591,7 @@ func runInitramfs(ctx context.Context, c *call) error {
 
 func runDoctor(ctx context.Context, c *call) error {
 	archs := c.listFlag("arch", "look for what this `ARCH`itecture needs; repeatable (default all)")
+	modes := c.listFlag("mode", "look for what this `MODE` of test alone needs as well; repeatable")
 	install := c.flags.Bool("install", false, "install what is missing, with apt")
 	quiet := c.flags.Bool("quiet", false, "print nothing when nothing is missing")
 	checks := c.flags.Bool("checks", false, "look for what make check-c needs as well")
@@ -584,8 +610,13 @@ func runDoctor(ctx context.Context, c *call) error {
 		}
 		targets = append(targets, t)
 	}
+	for _, mode := range *modes {
+		if err := checkMode(mode); err != nil {
+			return err
+		}
+	}
 	examine := func() []doctor.Tool {
-		tools := doctor.Examine(targets)
+		tools := doctor.Needed(doctor.Examine(targets), slices.Concat(kernel.Profiles(), *modes)...)
 		if *checks {
 			tools = append(tools, doctor.Checks()...)
 		}
