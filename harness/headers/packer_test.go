@@ -211,8 +211,7 @@ func testPackerWritesTheSameBytes(t *testing.T, program string) {
 			o.Source, o.Build = filepath.Join(dir, "lib/source"), filepath.Join(dir, "lib/build")
 		}},
 		{"include is a link", func(t *testing.T, o *Options) {
-			real := filepath.Join(o.Build, "real")
-			if err := os.Rename(filepath.Join(o.Build, "include"), real); err != nil {
+			if err := os.Rename(filepath.Join(o.Build, "include"), filepath.Join(o.Build, "real")); err != nil {
 				t.Fatal(err)
 			}
 			symlink(t, "real", filepath.Join(o.Build, "include"))
@@ -495,7 +494,10 @@ func serve(tb testing.TB) *server {
 		requests.CloseWithError(errors.Join(err, io.EOF))
 		done <- err
 	}()
-	tb.Cleanup(func() { _ = in.Close(); <-done })
+	tb.Cleanup(func() {
+		_ = in.Close()
+		_ = <-done
+	})
 	return &server{in, bufio.NewReader(out)}
 }
 

@@ -132,7 +132,7 @@ func stream(device func(path string) vmtest.Fn, w io.Writer, touch func(), fail 
 				return nil
 			}
 			go func() {
-				<-n.VMExited
+				_ = <-n.VMExited
 				// Whoever else holds the pipe must not hold us.
 				_ = r.SetReadDeadline(time.Now().Add(drain))
 			}()

@@ -289,9 +289,9 @@ func (w *world) must(err error) {
 // wrapQEMU has a script take the place of QEMU.
 func (w *world) wrapQEMU(script string) {
 	w.t.Helper()
-	real, err := exec.LookPath(w.target.QEMU)
+	qemu, err := exec.LookPath(w.target.QEMU)
 	w.must(err)
-	w.env = append(w.env, "QEMU="+real)
+	w.env = append(w.env, "QEMU="+qemu)
 	text, err := os.ReadFile(script)
 	w.must(err)
 	w.must(os.WriteFile(filepath.Join(w.bin, w.target.QEMU), text, 0o755))
