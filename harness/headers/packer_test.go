@@ -496,7 +496,7 @@ func serve(tb testing.TB) *server {
 	}()
 	tb.Cleanup(func() {
 		_ = in.Close()
-		_ = <-done
+		<-done //nolint:errcheck // it was told to end
 	})
 	return &server{in, bufio.NewReader(out)}
 }

@@ -132,7 +132,7 @@ func stream(device func(path string) vmtest.Fn, w io.Writer, touch func(), fail 
 				return nil
 			}
 			go func() {
-				_ = <-n.VMExited
+				<-n.VMExited //nolint:errcheck // that it ended counts, not how
 				// Whoever else holds the pipe must not hold us.
 				_ = r.SetReadDeadline(time.Now().Add(drain))
 			}()
