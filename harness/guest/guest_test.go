@@ -264,7 +264,7 @@ func TestBase(t *testing.T) {
 	for _, a := range target.All() {
 		path := base(a)
 		paths[path] = true
-		if text := calls(); !strings.Contains(text, "mkuimage GOARCH="+a.GOARCH+" CGO_ENABLED=0 -o ") || !strings.Contains(text, " -initcmd init -uinitcmd agent -defaultsh gosh ") {
+		if text := calls(); !strings.Contains(text, "mkuimage GOARCH="+a.GOARCH+" CGO_ENABLED=0 -o ") || !strings.Contains(text, " -initcmd init -uinitcmd agent -defaultsh agent ") {
 			t.Errorf("the calls are\n%s", text)
 		}
 		// mkuimage runs here, whatever it builds for.
