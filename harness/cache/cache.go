@@ -88,12 +88,17 @@ func Keep(err error) error { return &keepError{err: err} }
 // are what was stored.
 func (s Store) Find(kind string, key Key) (Entry, error) {
 	// The path is part of some contents, so it must not depend on where we
-	// stand.
-	root, err := filepath.Abs(s.Dir)
+	// stand, nor on the links that lead there.
+	root, err := filepath.Abs(filepath.Join(s.Dir, kind))
 	if err != nil {
 		return Entry{}, fmt.Errorf("finding the cache directory: %w", err)
 	}
-	dir := filepath.Join(root, kind, string(key))
+	if real, err := filepath.EvalSymlinks(root); err == nil {
+		root = real
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return Entry{}, fmt.Errorf("finding the cache directory: %w", err)
+	}
+	dir := filepath.Join(root, string(key))
 	return Entry{Dir: dir, Hit: intact(dir)}, nil
 }
 

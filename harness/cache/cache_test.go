@@ -118,6 +118,23 @@ func TestGetDirIsFinal(t *testing.T) {
 	}
 }
 
+// An entry is the same by whatever links its cache is reached.
+func TestGetThroughLinks(t *testing.T) {
+	real, linked := t.TempDir(), t.TempDir()
+	var calls atomic.Int32
+	want, err := Store{Dir: real}.Get(t.Context(), "kind", "key", writer("text", &calls))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(filepath.Join(real, "kind"), filepath.Join(linked, "kind")); err != nil {
+		t.Fatal(err)
+	}
+	got, err := Store{Dir: linked}.Get(t.Context(), "kind", "key", writer("text", &calls))
+	if err != nil || got.Dir != want.Dir || !got.Hit || calls.Load() != 1 {
+		t.Errorf("%+v, %v after %d builds; want %s", got, err, calls.Load(), want.Dir)
+	}
+}
+
 func TestGetRebuildsDamaged(t *testing.T) {
 	damages := map[string]func(dir string) error{
 		"changed": func(dir string) error {

@@ -477,6 +477,9 @@ func (b *bench) try(t *testing.T, f *fault, arch target.Target, tab *table) {
 	if told != string(f.Verdict) || code != f.Exit || !strings.Contains(reason, f.Reason) {
 		t.Errorf("verdict %s (%s), exit code %d; want %s (…%s…), %d", told, reason, code, f.Verdict, f.Reason, f.Exit)
 	}
+	if f.Verdict != verdict.InfraError && !strings.Contains(output.String(), "(from the cache)") {
+		t.Error("the kernel was not found in the cache")
+	}
 	if took > limit {
 		t.Errorf("it took %v, more than %v", took.Round(time.Millisecond), limit)
 	}
