@@ -499,11 +499,11 @@ func (c Config) prepare() (*bench, error) {
 		if err := cell.Spec.CheckProfile(cell.Profile); err != nil {
 			return nil, err
 		}
-		if cell.Mode == ModeDKMS && !cell.Spec.Prebuilt() {
-			return nil, hint.Usage(fmt.Errorf("kernel %q has no header packages for DKMS to build against", cell.Spec), "use --mode dkms with a kernel that comes built, such as --kernel debian-image:6.1")
-		}
 	}
 	if err := c.checkBuiltin(); err != nil {
+		return nil, err
+	}
+	if err := c.checkDKMS(); err != nil {
 		return nil, err
 	}
 	if c.Silence < 0 || c.TestDeadline < 0 || c.Deadline < 0 || c.Jobs < 0 {

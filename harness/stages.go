@@ -271,18 +271,6 @@ func (w *work) moduleSource(built kernel.Kernel, packed archiveFile) (map[string
 	return source.Render(source.Archive{SHA256: packed.SHA256, Size: packed.Size, Release: built.Release})
 }
 
-// buildDKMS has dkms build the module. The archive in it is packed without us.
-func (w *work) buildDKMS(ctx context.Context, loader kmod.Kernel, files map[string][]byte, o kmod.BuildOptions) error {
-	tree := filepath.Join(o.Dir, kmod.DKMSSource)
-	if err := os.Mkdir(tree, 0o755); err != nil {
-		return err
-	}
-	if err := writeFiles(tree, files); err != nil {
-		return err
-	}
-	return kmod.BuildDKMS(ctx, loader, o)
-}
-
 // guestPrograms are what goes into the initramfs besides the module.
 type guestPrograms struct {
 	guest.Programs
