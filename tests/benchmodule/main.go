@@ -98,7 +98,9 @@ func measure(ctx context.Context, t target.Target, spec kernel.Spec) (facts, err
 		Repo: repo, Cache: filepath.Join(user, "kheaders"), Results: results,
 		Kernels: []kernel.Spec{spec}, Targets: []target.Target{t},
 		Profiles: []string{kernel.DefaultProfile}, Modes: []string{harness.ModeModule},
-		Tests: guest.Module + "/tests/benchmodule/guest", Deadline: time.Minute,
+		Tests: guest.Module + "/tests/benchmodule/guest",
+		// It says nothing while it measures.
+		Silence: time.Minute, Deadline: time.Minute,
 	})
 	if err != nil {
 		return facts{}, err
