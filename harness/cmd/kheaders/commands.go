@@ -507,6 +507,8 @@ func runModule(ctx context.Context, c *call) error {
 		return hint.Usage(errors.New("--in-tree and --dkms are at odds"), "leave one of them out")
 	case *inTree && *archive != "":
 		return hint.Usage(errors.New("--archive and --in-tree are at odds: a kernel's own build packs the archive"), "leave one of them out")
+	case *inTree && *build != "":
+		return hint.Usage(errors.New("--build and --in-tree are at odds: the patch is for a source tree"), "leave one of them out")
 	case *inTree:
 		return c.writePatch(*tree, *output)
 	case *tree != "":
