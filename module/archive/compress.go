@@ -32,24 +32,29 @@ const (
 // larger than what the xz program makes. Its blocks are compressed in parallel;
 // the bytes do not depend on how many at a time.
 func Go(ctx context.Context, w io.Writer) (io.WriteCloser, error) {
+	return newGoWriter(ctx, w, goBlockBytes), nil
+}
+
+func newGoWriter(ctx context.Context, w io.Writer, blockBytes int) *goWriter {
 	g := &goWriter{
-		ctx: ctx, w: w, slots: make(chan struct{}, runtime.GOMAXPROCS(0)),
+		ctx: ctx, w: w, blockBytes: blockBytes, slots: make(chan struct{}, runtime.GOMAXPROCS(0)),
 		order: make(chan *goBlock, runtime.GOMAXPROCS(0)), ended: make(chan struct{}),
 	}
 	go g.emit()
-	return g, nil
+	return g
 }
 
 // goWriter cuts what is written to it into blocks.
 type goWriter struct {
-	ctx   context.Context
-	w     io.Writer
-	block *goBlock      // the one being filled, or nil
-	slots chan struct{} // holds one for each block being compressed
-	order chan *goBlock // blocks as they follow one another
-	ended chan struct{} // closed when emit has ended
-	index []record      // of emit, then of Close
-	err   error         // of emit, once it has ended
+	ctx        context.Context
+	w          io.Writer
+	blockBytes int
+	block      *goBlock      // the one being filled, or nil
+	slots      chan struct{} // holds one for each block being compressed
+	order      chan *goBlock // blocks as they follow one another
+	ended      chan struct{} // closed when emit has ended
+	index      []record      // of emit, then of Close
+	err        error         // of emit, once it has ended
 }
 
 func (g *goWriter) Write(p []byte) (int, error) {
@@ -77,7 +82,7 @@ func (g *goWriter) begin() error {
 	case <-g.ctx.Done():
 		return context.Cause(g.ctx)
 	}
-	b := &goBlock{ctx: g.ctx, done: make(chan struct{})}
+	b := &goBlock{ctx: g.ctx, done: make(chan struct{}), text: make([]byte, 0, g.blockBytes)}
 	b.cond.L = &b.mu
 	g.block = b
 	select {
@@ -160,9 +165,6 @@ type goBlock struct {
 func (b *goBlock) fill(p []byte) int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.text == nil {
-		b.text = make([]byte, 0, goBlockBytes)
-	}
 	n := min(len(p), cap(b.text)-len(b.text))
 	b.text = append(b.text, p[:n]...)
 	b.whole = len(b.text) == cap(b.text)

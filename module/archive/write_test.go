@@ -344,22 +344,20 @@ func TestVersion(t *testing.T) {
 
 // TestGo compresses several blocks, each time on other numbers of processors.
 func TestGo(t *testing.T) {
-	text := bytes.Repeat([]byte("a line of some text, and of some more\n"), 1<<20)
-	for i := range 1000 { // not the same everywhere
-		copy(text[i*39000:], strconv.Itoa(i))
+	text := bytes.Repeat([]byte("a line of some text, and of some more\n"), 1<<13)
+	for i := range 100 { // not the same everywhere
+		copy(text[i*3000:], strconv.Itoa(i))
 	}
+	const blockBytes = 50_000
 	var want []byte
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
 	for _, procs := range []int{1, 2, 8} {
 		runtime.GOMAXPROCS(procs)
 		var b bytes.Buffer
-		w, err := archive.Go(t.Context(), &b)
-		if err != nil {
-			t.Fatal(err)
-		}
+		w := archive.GoBlocks(t.Context(), &b, blockBytes)
 		// Pieces of any length, over the blocks' borders.
 		for rest := text; len(rest) > 0; {
-			n := min(len(rest), 1<<20+procs)
+			n := min(len(rest), 10_000+procs)
 			if k, err := w.Write(rest[:n]); k != n || err != nil {
 				t.Fatalf("wrote %d of %d: %v", k, n, err)
 			}
@@ -375,6 +373,9 @@ func TestGo(t *testing.T) {
 			t.Errorf("with %d processors: other bytes", procs)
 		}
 	}
+	if n := bytes.Count(want, []byte("\x21\x01\x16")); n != (len(text)+blockBytes-1)/blockBytes {
+		t.Errorf("%d blocks of %d bytes make up %d", n, blockBytes, len(text))
+	}
 	r, err := xz.NewReader(bytes.NewReader(want))
 	if err != nil {
 		t.Fatal(err)
@@ -387,13 +388,11 @@ func TestGo(t *testing.T) {
 
 func TestGoFails(t *testing.T) {
 	cause := errors.New("the cause")
-	text := make([]byte, 1<<20)
+	text := make([]byte, 10_000)
 	before := runtime.NumGoroutine()
-	for _, room := range []int{0, 12, 20, 6000} {
-		w, err := archive.Go(t.Context(), &brokenWriter{room, cause})
-		if err != nil {
-			t.Fatal(err)
-		}
+	for _, room := range []int{0, 12, 20, 200} {
+		w := archive.GoBlocks(t.Context(), &brokenWriter{room, cause}, 4*len(text))
+		var err error
 		for range 64 {
 			if _, err = w.Write(text); err != nil {
 				break
@@ -404,10 +403,7 @@ func TestGoFails(t *testing.T) {
 		}
 	}
 	ctx, cancel := context.WithCancelCause(t.Context())
-	w, err := archive.Go(ctx, io.Discard)
-	if err != nil {
-		t.Fatal(err)
-	}
+	w := archive.GoBlocks(ctx, io.Discard, 4*len(text))
 	if _, err := w.Write(text); err != nil {
 		t.Fatal(err)
 	}
