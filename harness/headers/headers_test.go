@@ -109,8 +109,12 @@ func left(t *testing.T, opts Options) []string {
 func TestPack(t *testing.T) {
 	for _, name := range append(Compressors(), "") {
 		t.Run(name, func(t *testing.T) {
-			opts := tree(t)
-			grow(t, opts)
+			opts := smallTree(t)
+			entries := 5 + 9
+			if name == "xz" {
+				grow(t, opts)
+				entries++
+			}
 			opts.Compressor = name
 			got, err := packed(t, opts)
 			if err != nil {
@@ -120,7 +124,7 @@ func TestPack(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got.Path != opts.Output || got.Size != digest.Size || got.SHA256 != digest.SHA256 || got.Entries() != 7+9 {
+			if got.Path != opts.Output || got.Size != digest.Size || got.SHA256 != digest.SHA256 || got.Entries() != entries {
 				t.Errorf("got %+v, want %+v", got, digest)
 			}
 			want := name
@@ -142,7 +146,7 @@ func TestPack(t *testing.T) {
 			if info.Release != "6.12.1-toy" || info.SHA256 != got.SHA256 || info.TarBytes != got.TarBytes || !info.ModTime.Equal(fixedDate) {
 				t.Errorf("got %+v", info)
 			}
-			if info.Compression.Blocks != 2 {
+			if name == "xz" && info.Compression.Blocks != 2 {
 				t.Errorf("%d blocks, want 2: the test must cover where they meet", info.Compression.Blocks)
 			}
 			if names := left(t, opts); len(names) != 1 {
@@ -165,16 +169,20 @@ func TestPack(t *testing.T) {
 func TestPackIsReproducible(t *testing.T) {
 	for _, name := range Compressors() {
 		t.Run(name, func(t *testing.T) {
-			opts := tree(t)
-			grow(t, opts)
-			opts.Compressor = name
+			grown := func() Options {
+				opts := smallTree(t)
+				if name == "xz" {
+					grow(t, opts)
+				}
+				opts.Compressor = name
+				return opts
+			}
+			opts := grown()
 			first, err := packed(t, opts)
 			if err != nil {
 				t.Fatal(err)
 			}
-			other := tree(t)
-			grow(t, other)
-			other.Compressor = name
+			other := grown()
 			err = filepath.WalkDir(other.Source, func(p string, d fs.DirEntry, err error) error {
 				if err != nil || d.IsDir() {
 					return err
@@ -211,7 +219,7 @@ func TestPackIsReproducible(t *testing.T) {
 }
 
 func TestPackReplaces(t *testing.T) {
-	opts := tree(t)
+	opts := smallTree(t)
 	opts.Compressor = "go"
 	put(t, opts.Output, "an older one")
 	if _, err := packed(t, opts); err != nil {
@@ -269,7 +277,7 @@ func TestPackRefuses(t *testing.T) {
 		{"date", func(t *testing.T, _ *Options) { t.Setenv("SOURCE_DATE_EPOCH", "now") }, `SOURCE_DATE_EPOCH is "now"`, "set it to seconds since 1970, or unset it"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			opts := tree(t)
+			opts := smallTree(t)
 			dir := filepath.Dir(opts.Source)
 			if err := os.Mkdir(filepath.Dir(opts.Output), 0o755); err != nil {
 				t.Fatal(err)
@@ -329,7 +337,7 @@ func TestPackWithBrokenXZ(t *testing.T) {
 }
 
 func TestPackWithoutXZ(t *testing.T) {
-	opts := tree(t)
+	opts := smallTree(t)
 	t.Setenv("PATH", t.TempDir())
 	_, err := packed(t, opts)
 	if e, ok := errors.AsType[*run.NotFoundError](err); !ok || e.Program != "xz" {
@@ -376,7 +384,7 @@ func TestPackWithFullDisk(t *testing.T) {
 		}
 		return
 	}
-	opts := tree(t)
+	opts := smallTree(t)
 	opts.Compressor = "go"
 	if err := os.MkdirAll(filepath.Dir(opts.Output), 0o755); err != nil {
 		t.Fatal(err)

@@ -15,7 +15,7 @@ import (
 // TestPackRemembers damages what is remembered, byte by byte. The result is the
 // same, whether or not it had to be packed again.
 func TestPackRemembers(t *testing.T) {
-	opts := tree(t)
+	opts := smallTree(t)
 	opts.Compressor = "go"
 	opts.State = t.TempDir()
 	first, err := packed(t, opts)
@@ -62,7 +62,7 @@ func TestPackRemembers(t *testing.T) {
 
 // TestLookReadsOnce counts the headers that are read.
 func TestLookReadsOnce(t *testing.T) {
-	opts := tree(t)
+	opts := smallTree(t)
 	trees, err := openTrees(opts.Source, opts.Build, opts.Target)
 	if err != nil {
 		t.Fatal(err)
