@@ -84,19 +84,29 @@ func (e *keepError) Unwrap() error { return e.err }
 // that has to build something; it is never taken for an entry.
 func Keep(err error) error { return &keepError{err: err} }
 
+// Root returns the directory that the entries of a kind are in, and makes it
+// when there is none. The place of an entry is part of some contents, so it must
+// not depend on where we stand, nor on the links that lead there.
+func (s Store) Root(kind string) (string, error) {
+	root, err := filepath.Abs(filepath.Join(s.Dir, kind))
+	if err != nil {
+		return "", fmt.Errorf("finding the cache directory: %w", err)
+	}
+	if err := os.MkdirAll(root, 0o755); err != nil {
+		return "", fmt.Errorf("making the cache directory: %w", err)
+	}
+	if root, err = filepath.EvalSymlinks(root); err != nil {
+		return "", fmt.Errorf("finding the cache directory: %w", err)
+	}
+	return root, nil
+}
+
 // Find returns the entry kind/key. It is a hit when it is there and its outputs
 // are what was stored.
 func (s Store) Find(kind string, key Key) (Entry, error) {
-	// The path is part of some contents, so it must not depend on where we
-	// stand, nor on the links that lead there.
-	root, err := filepath.Abs(filepath.Join(s.Dir, kind))
+	root, err := s.Root(kind)
 	if err != nil {
-		return Entry{}, fmt.Errorf("finding the cache directory: %w", err)
-	}
-	if real, err := filepath.EvalSymlinks(root); err == nil {
-		root = real
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		return Entry{}, fmt.Errorf("finding the cache directory: %w", err)
+		return Entry{}, err
 	}
 	dir := filepath.Join(root, string(key))
 	return Entry{Dir: dir, Hit: intact(dir)}, nil
@@ -112,9 +122,6 @@ func (s Store) Get(ctx context.Context, kind string, key Key, build func(ctx con
 	entry, err := s.Find(kind, key)
 	if err != nil || entry.Hit {
 		return entry, err
-	}
-	if err := os.MkdirAll(filepath.Dir(entry.Dir), 0o755); err != nil {
-		return Entry{}, fmt.Errorf("making the cache directory: %w", err)
 	}
 	unlock, err := lock(ctx, entry.Dir+lockSuffix, func() {
 		if s.OnWait != nil {

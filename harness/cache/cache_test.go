@@ -120,13 +120,13 @@ func TestGetDirIsFinal(t *testing.T) {
 
 // An entry is the same by whatever links its cache is reached.
 func TestGetThroughLinks(t *testing.T) {
-	real, linked := t.TempDir(), t.TempDir()
+	place, linked := t.TempDir(), t.TempDir()
 	var calls atomic.Int32
-	want, err := Store{Dir: real}.Get(t.Context(), "kind", "key", writer("text", &calls))
+	want, err := Store{Dir: place}.Get(t.Context(), "kind", "key", writer("text", &calls))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Symlink(filepath.Join(real, "kind"), filepath.Join(linked, "kind")); err != nil {
+	if err := os.Symlink(filepath.Join(place, "kind"), filepath.Join(linked, "kind")); err != nil {
 		t.Fatal(err)
 	}
 	got, err := Store{Dir: linked}.Get(t.Context(), "kind", "key", writer("text", &calls))

@@ -56,11 +56,11 @@ func (f fetcher) images(ctx context.Context, spec Spec, targets []target.Target)
 
 func (f fetcher) image(ctx context.Context, spec Spec, t target.Target) (Kernel, error) {
 	// The path is in the key because it is in a makefile of the entry.
-	root, err := filepath.Abs(f.store.Dir)
+	root, err := f.store.Root("image")
 	if err != nil {
-		return Kernel{}, fmt.Errorf("finding the cache directory: %w", err)
+		return Kernel{}, err
 	}
-	key := cache.KeyOf(imageFormat, root, spec.version, flavour(t), runtime.GOARCH)
+	key := cache.KeyOf(imageFormat, filepath.Dir(root), spec.version, flavour(t), runtime.GOARCH)
 	entry, err := f.store.Get(ctx, "image", key, func(ctx context.Context, dir string) ([]string, error) {
 		outputs, err := f.fillImage(ctx, spec, t, dir)
 		if err != nil {

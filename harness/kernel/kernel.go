@@ -132,12 +132,12 @@ func Build(ctx context.Context, store cache.Store, source Source, o BuildOptions
 		return Kernel{}, err
 	}
 	// The paths are in the key because the object tree holds both.
-	root, err := filepath.Abs(store.Dir)
+	root, err := store.Root(kernelKind)
 	if err != nil {
-		return Kernel{}, fmt.Errorf("finding the cache directory: %w", err)
+		return Kernel{}, err
 	}
 	keyOf := func(asked []request) cache.Key {
-		parts := []string{kernelFormat, root, source.Dir, source.Key, o.Target.Name, o.Target.ImageTarget, formatRequests(asked), runtime.GOARCH}
+		parts := []string{kernelFormat, filepath.Dir(root), source.Dir, source.Key, o.Target.Name, o.Target.ImageTarget, formatRequests(asked), runtime.GOARCH}
 		return cache.KeyOf(slices.Concat(parts, tools, buildVariables, o.Variables, o.Inputs)...)
 	}
 	key := keyOf(asked)
