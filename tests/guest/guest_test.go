@@ -609,7 +609,7 @@ func TestReload(t *testing.T) {
 	// What a module needs besides the archive: its code and data, and the
 	// kernel's copy of its symbols, in pages of their own.
 	limit := (expect.Size+page-1)/page + 64<<10/page
-	var without []int64
+	var without []vmalloc.Usage
 	for i := range cycles {
 		// The mode belongs to the file that goes with the module.
 		if err := unix.Chmod(path, 0); err != nil {
@@ -625,26 +625,30 @@ func TestReload(t *testing.T) {
 			t.Fatalf("load %d: %v", i+1, err)
 		}
 		intact(t, before)
-		cost := with - without[i]
+		cost := with.Modules - without[i].Modules
 		if i == 0 {
 			t.Attr("module_pages", strconv.FormatInt(cost, 10))
 		}
 		if cost < expect.Size/page || cost > limit {
 			t.Errorf("unload %d gave back %d pages, want %d to %d", i+1, cost, expect.Size/page, limit)
 		}
+		// Since the module was in this state before.
+		if left := pages(t).Orphans - with.Orphans; left > 0 {
+			t.Errorf("cycle %d left %d pages that nobody can give back", i+1, left)
+		}
 	}
 	if last := without[len(without)-1]; last != without[0] {
-		t.Errorf("after %d cycles the kernel uses %d pages without the module, after the first %d", cycles, last, without[0])
+		t.Errorf("after %d cycles the kernel uses %+v pages without the module, after the first %+v", cycles, last, without[0])
 	}
 }
 
-// pages returns how many pages modules take. The part of a module that only its
+// pages returns the pages that are in use. The part of a module that only its
 // loading needs is given back a little later, and waited for.
-func pages(t *testing.T) int64 {
+func pages(t *testing.T) vmalloc.Usage {
 	t.Helper()
-	last := int64(-1)
+	last := vmalloc.Usage{Modules: -1}
 	for range 20 {
-		n, err := vmalloc.Modules()
+		n, err := vmalloc.Read()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -655,7 +659,7 @@ func pages(t *testing.T) int64 {
 		time.Sleep(time.Millisecond)
 	}
 	t.Fatalf("%s does not come to rest", vmalloc.File)
-	return 0
+	return last
 }
 
 // TestUnloadWhileOpen: an open descriptor does not keep the module. What is

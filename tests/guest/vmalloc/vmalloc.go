@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// File is what [Modules] reads.
+// File is what [Read] reads.
 const File = "/proc/vmallocinfo"
 
 // loaders begin the names of the functions that allocate for modules. Which of
@@ -19,28 +19,46 @@ const File = "/proc/vmallocinfo"
 // inlined.
 var loaders = []string{"load_module", "move_module", "module_alloc", "execmem_"}
 
-// Modules returns how many pages modules take. Where the kernel names their
-// areas otherwise, there seem to be none: ask for a least number.
-func Modules() (int64, error) {
-	text, err := os.ReadFile(File)
-	if err != nil {
-		return 0, err
-	}
-	return Pages(string(text))
+// Usage counts pages.
+type Usage struct {
+	// Modules is what modules take. Where the kernel names their areas
+	// otherwise, there seem to be none: ask for a least number.
+	Modules int64
+	// Orphans is what was allocated by code that is no longer there: the
+	// kernel has only an address to name it by.
+	Orphans int64
 }
 
-// Pages adds up the pages of modules in the text of vmallocinfo, which has a
-// line for each area:
+// Read returns the usage of the kernel that runs.
+func Read() (Usage, error) {
+	text, err := os.ReadFile(File)
+	if err != nil {
+		return Usage{}, err
+	}
+	return Parse(string(text))
+}
+
+// Parse adds up the pages in the text of vmallocinfo, which has a line for each
+// area:
 //
 //	0xffffffffc0000000-0xffffffffc0005000   20480 load_module+0x1a/0x20 pages=4 vmalloc
-func Pages(text string) (int64, error) {
-	total := int64(0)
+func Parse(text string) (Usage, error) {
+	var usage Usage
 	for line := range strings.Lines(text) {
 		fields := strings.Fields(line)
 		if len(fields) < 2 || !strings.HasPrefix(fields[0], "0x") {
-			return 0, fmt.Errorf("%s: malformed line %q", File, line)
+			return Usage{}, fmt.Errorf("%s: malformed line %q", File, line)
 		}
-		if len(fields) < 3 || !isLoader(fields[2]) {
+		if len(fields) < 3 {
+			continue
+		}
+		var total *int64
+		switch caller := fields[2]; {
+		case isLoader(caller):
+			total = &usage.Modules
+		case strings.HasPrefix(caller, "0x"):
+			total = &usage.Orphans
+		default:
 			continue
 		}
 		for _, field := range fields[3:] {
@@ -50,12 +68,12 @@ func Pages(text string) (int64, error) {
 			}
 			n, err := strconv.ParseInt(number, 10, 64)
 			if err != nil || n < 0 {
-				return 0, fmt.Errorf("%s: malformed line %q", File, line)
+				return Usage{}, fmt.Errorf("%s: malformed line %q", File, line)
 			}
-			total += n
+			*total += n
 		}
 	}
-	return total, nil
+	return usage, nil
 }
 
 func isLoader(caller string) bool {
