@@ -3,9 +3,9 @@
 // Agent runs the guest tests and reports them to the host.
 //
 // u-root's init starts it as /bin/uinit. It reads the plan at wire.PlanPath,
-// loads the drivers that the plan names, runs the test binary that the plan names, sends what the tests print as
-// events over the virtio-serial port wire.Port, and resets the machine, which
-// ends QEMU under -no-reboot. Without a test binary in the plan it runs the
+// loads the drivers that the plan names, runs the test binary that the plan
+// names, sends what the tests print as events over the virtio-serial port
+// wire.Port, and resets the machine, which ends QEMU under -no-reboot. Without a test binary in the plan it runs the
 // shell instead.
 package main
 
@@ -15,7 +15,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/hugelgupf/vmtest/guest"
@@ -27,6 +26,8 @@ import (
 const (
 	// portWait is how long the port may take to show up after boot.
 	portWait = 5 * time.Second
+	// startedPath is a file that is there once an agent has been started.
+	startedPath = "/kheaders-agent-started"
 	// grace is how long an ending test binary may take, see session.
 	grace = 2 * time.Second
 	// margin is added to the deadline before the machine is reset whatever
@@ -35,7 +36,10 @@ const (
 )
 
 func main() {
-	if filepath.Base(os.Args[0]) == "defaultsh" {
+	// init starts us again, as the shell, when we have died.
+	if f, err := os.OpenFile(startedPath, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600); err == nil {
+		complain(f.Close())
+	} else if errors.Is(err, fs.ErrExist) {
 		complain(errors.New("the agent has died: resetting the machine"))
 		complain(reset())
 		return

@@ -14,7 +14,8 @@ import (
 
 func TestClock(t *testing.T) {
 	plan := inside.Plan(t)
-	for _, seconds := range []int64{2e9, 1, 1.9e9, 1e9} {
+	// Not before the boot, which the kernel refuses.
+	for _, seconds := range []int64{2e9, 1000, 1.9e9, 1e9} {
 		if err := unix.ClockSettime(unix.CLOCK_REALTIME, &unix.Timespec{Sec: seconds}); err != nil {
 			t.Fatal(err)
 		}
