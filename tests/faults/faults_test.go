@@ -224,6 +224,9 @@ type world struct {
 	*bench
 	t      *testing.T
 	target target.Target
+	// kheaders is the program that is run, which may be another than the
+	// bench's.
+	kheaders string
 	// cache and results are the run's own directories. In the cache everything
 	// but modules and accelerators is the user's.
 	cache, results string
@@ -241,7 +244,7 @@ func (b *bench) newWorld(t *testing.T, f *fault, arch target.Target) *world {
 	t.Helper()
 	dir := t.TempDir()
 	w := &world{
-		bench: b, t: t, target: arch,
+		bench: b, t: t, target: arch, kheaders: b.kheaders,
 		cache: filepath.Join(dir, "cache"), results: filepath.Join(dir, "results"),
 		bin: filepath.Join(dir, "bin"), path: os.Getenv("PATH"),
 		args: slices.Concat([]string{"--arch", arch.Name}, f.Args),
