@@ -27,7 +27,7 @@ test: deps unit e2e
 # The faults that make test takes; test-faults takes all.
 FEW_FAULTS = ^TestFaults$$/.*/^(flipped-byte|no-tests|unreported|poweroff|hang|boot-hang|qemu-missing|init-oops)$$
 
-# Everything but real kernels: seconds.
+# Everything but real kernels.
 .PHONY: unit
 unit:
 	$(GO) vet ./...

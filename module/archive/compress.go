@@ -28,7 +28,7 @@ const (
 	goCheck = 0x4
 )
 
-// Go is the compressor that needs no other program: quick, and about a quarter
+// Go is the compressor that needs no other program: quick, and about 30 %
 // larger than what the xz program makes. Its blocks are compressed in parallel;
 // the bytes do not depend on how many at a time.
 func Go(ctx context.Context, w io.Writer) (io.WriteCloser, error) {
