@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"strings"
 	"sync/atomic"
@@ -163,8 +164,9 @@ func newClocks(plan wire.Plan) *clocks {
 		}
 	}
 	c.whole = time.AfterFunc(seconds(plan.DeadlineSeconds), func() { expire("the test binary", plan.DeadlineSeconds) })
-	c.test = time.AfterFunc(c.limit, func() { expire(c.running.Load().(string), plan.TestDeadlineSeconds) })
-	c.test.Stop() // until a test starts
+	// It runs from a test's start. Started with its limit and stopped at once, it
+	// would go off on a machine that stands still between the two.
+	c.test = time.AfterFunc(math.MaxInt64, func() { expire(c.running.Load().(string), plan.TestDeadlineSeconds) })
 	return c
 }
 

@@ -27,7 +27,7 @@ func runPlan(t *testing.T, plan wire.Plan) []wire.Event {
 	var port bytes.Buffer
 	s := newSession(&port, func() float64 { return 1 })
 	s.grace = 300 * time.Millisecond
-	plan.TestDeadlineSeconds = cmp.Or(plan.TestDeadlineSeconds, plan.DeadlineSeconds)
+	plan.TestDeadlineSeconds = cmp.Or(plan.TestDeadlineSeconds, 2*plan.DeadlineSeconds)
 	begin := time.Now()
 	if err := s.run(plan); err != nil {
 		t.Errorf("run: %v", err)
@@ -71,7 +71,7 @@ var (
 )
 
 func TestSession(t *testing.T) {
-	const late = " did not end within 0.3 s and was killed"
+	const late = " did not end within 1 s and was killed"
 	tests := []struct {
 		name string
 		body string
@@ -101,11 +101,11 @@ func TestSession(t *testing.T) {
 		},
 		{
 			"a slow test",
-			`printf '\026=== RUN   TestA\n'; sleep 0.2; printf '\026--- PASS: TestA (0.20s)\n'
-			printf '\026=== RUN   TestB\n'; sleep 0.2; printf '\026=== RUN   TestB/b\n\026--- PASS: TestB/b (0.00s)\n'; exec sleep 60`,
+			`printf '\026=== RUN   TestA\n'; sleep 0.6; printf '\026--- PASS: TestA (0.60s)\n'
+			printf '\026=== RUN   TestB\n'; sleep 0.6; printf '\026=== RUN   TestB/b\n\026--- PASS: TestB/b (0.00s)\n'; exec sleep 60`,
 			[]wire.Event{
 				{Kind: wire.KindStart, Test: "TestA"},
-				{Kind: wire.KindEnd, Test: "TestA", Status: wire.StatusPass, Elapsed: 0.2},
+				{Kind: wire.KindEnd, Test: "TestA", Status: wire.StatusPass, Elapsed: 0.6},
 				{Kind: wire.KindStart, Test: "TestB"},
 				{Kind: wire.KindStart, Test: "TestB/b"},
 				{Kind: wire.KindEnd, Test: "TestB/b", Status: wire.StatusPass},
@@ -141,10 +141,10 @@ func TestSession(t *testing.T) {
 			t.Parallel()
 			plan := wire.Plan{TestBinary: script(t, tt.body), TestArgs: []string{"extra"}, DeadlineSeconds: 10}
 			if strings.HasPrefix(tt.name, "too slow") {
-				plan.DeadlineSeconds = 0.3
+				plan.DeadlineSeconds = 1
 			}
 			if tt.name == "a slow test" {
-				plan.TestDeadlineSeconds = 0.3
+				plan.TestDeadlineSeconds = 1
 			}
 			want := append([]wire.Event{hello}, append(tt.want, done)...)
 			if diff := gocmp.Diff(want, join(runPlan(t, plan)), cmpopts.IgnoreFields(wire.Event{}, "Uptime")); diff != "" {
