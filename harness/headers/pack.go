@@ -88,17 +88,26 @@ func Pack(ctx context.Context, opts Options) (_ Result, err error) {
 		return Result{}, explain(err, opts)
 	}
 	var known *state
-	var before content
+	var now *content
+	var packed func(archive.File, []byte)
 	if opts.State != "" {
 		if known, err = openState(opts); err != nil {
 			return Result{}, err
 		}
-		if before, err = known.look(ctx, files, index.Load(known.index)); err != nil {
+		if now, err = known.look(ctx, files, index.Load(known.index)); err != nil {
 			return Result{}, err
 		}
-		if result, ok := known.unchanged(opts.Output, before); ok {
-			return known.confirm(before, result), nil
+		// With nothing to compare them with, the headers are read once, to be
+		// packed.
+		if last, ok := known.last(opts.Output); ok {
+			if err := now.readAll(ctx); err != nil {
+				return Result{}, err
+			}
+			if now.id() == last.Content {
+				return known.confirm(now, last.Result), nil
+			}
 		}
+		packed = now.packed
 	}
 	out, err := create(opts.Output)
 	if err != nil {
@@ -112,6 +121,7 @@ func Pack(ctx context.Context, opts Options) (_ Result, err error) {
 		ModTime:      mtime,
 		KeepComments: opts.KeepComments,
 		Compress:     compressor.compress,
+		Packed:       packed,
 	})
 	if err != nil {
 		return Result{}, explain(err, opts)
@@ -126,12 +136,8 @@ func Pack(ctx context.Context, opts Options) (_ Result, err error) {
 		Compressor: compressor.name,
 		Summary:    sum,
 	}
-	if known == nil {
-		return result, nil
-	}
-	// What was looked at is what was packed only if it is still the same.
-	if after, err := known.look(ctx, files, before.index); err == nil && after.id == before.id {
-		known.remember(after, result)
+	if known != nil {
+		known.remember(now, result)
 	}
 	return result, nil
 }

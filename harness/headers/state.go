@@ -15,6 +15,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/google/renameio/v2"
@@ -37,8 +38,9 @@ type state struct {
 
 // record says what an output was made of.
 type record struct {
-	// Key stands for the headers and the options.
-	Key cache.Key `json:"key"`
+	// Options and Content stand for what [state] and [content] call so.
+	Options string `json:"options"`
+	Content string `json:"content"`
 	// Result is what [Pack] returned.
 	Result Result `json:"result"`
 }
@@ -57,79 +59,92 @@ func openState(opts Options) (*state, error) {
 	return &state{index: file, record: file + ".json", options: options, window: index.Window}, nil
 }
 
-// content is what the selected headers hold.
-type content struct {
-	index index.Index
-	id    string // a digest of their names and contents
-	read  int    // how many had to be read
+// last returns what the output holds, if it was packed with the same options
+// and is still what it was then.
+func (s *state) last(output string) (record, bool) {
+	text, err := os.ReadFile(s.record)
+	if err != nil {
+		return record{}, false
+	}
+	var r record
+	if json.Unmarshal(text, &r) != nil || r.Options != s.options {
+		return record{}, false
+	}
+	digest, err := cache.Digest(output)
+	if err != nil || digest.Size != r.Result.Size || digest.SHA256 != r.Result.SHA256 {
+		return record{}, false
+	}
+	r.Result.Path = output // as it was named this time
+	r.Result.Unchanged = true
+	return r, true
 }
 
-// look finds out what the headers hold, reading those that are not known.
-func (s *state) look(ctx context.Context, files []archive.File, known index.Index) (content, error) {
+// content is what the headers hold, as far as it is known.
+type content struct {
+	files []archive.File
+	index index.Index
+	// settled is before which a file must have changed last for its stamp to
+	// stand for its content.
+	settled time.Time
+
+	mu sync.Mutex
+	// unread are the entries of which only the stamp is known, by path.
+	unread map[string]*index.Entry
+	// read is how many have been read, by whom ever.
+	read int
+	// torn says that two names of a file were packed with different contents.
+	torn bool
+}
+
+// look asks stat for all headers. Of those that are as they were known, the
+// content is known as well.
+func (s *state) look(ctx context.Context, files []archive.File, known index.Index) (*content, error) {
 	dirs := map[string][]string{}
 	for _, file := range files {
 		dir, name := path.Split(file.Path)
 		dirs[dir] = append(dirs[dir], name)
 	}
-	settled := time.Now().Add(-s.window)
+	c := &content{files: files, index: index.Index{}, settled: time.Now().Add(-s.window), unread: map[string]*index.Entry{}}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(runtime.GOMAXPROCS(0))
-	type part struct {
-		entries []index.Entry
-		read    int
-	}
-	parts := map[string]*part{}
 	for dir, names := range dirs {
-		p := &part{}
-		parts[dir] = p
-		group.Go(func() (err error) {
+		group.Go(func() error {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
 			slices.Sort(names)
-			p.entries, p.read, err = lookDir(rootFS{}.path(dir), slices.Compact(names), known[dir], settled)
-			return err
+			entries, unread, err := lookDir(rootFS{}.path(dir), slices.Compact(names), known[dir])
+			if err != nil {
+				return err
+			}
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.index[dir] = entries
+			for _, at := range unread {
+				c.unread[dir+entries[at].Name] = &entries[at]
+			}
+			return nil
 		})
 	}
 	if err := group.Wait(); err != nil {
-		return content{}, fmt.Errorf("looking for changes: %w", err)
+		return nil, fmt.Errorf("looking for changes: %w", err)
 	}
-	c := content{index: index.Index{}}
-	for dir, p := range parts {
-		c.index[dir] = p.entries
-		c.read += p.read
-	}
-	h := sha256.New()
-	for _, file := range files {
-		digest := c.digest(file)
-		fmt.Fprintf(h, "%d:%s", len(file.Name), file.Name)
-		h.Write(digest[:])
-	}
-	c.id = hex.EncodeToString(h.Sum(nil))
 	return c, nil
 }
 
-// digest returns the digest of a header.
-func (c content) digest(file archive.File) [sha256.Size]byte {
-	dir, name := path.Split(file.Path)
-	entries := c.index[dir]
-	at, _ := slices.BinarySearchFunc(entries, name, func(e index.Entry, name string) int { return strings.Compare(e.Name, name) })
-	return entries[at].Digest
-}
-
-// lookDir digests the named files of a directory, except those that are as
-// they were known. Both lists are sorted.
-func lookDir(dir string, names []string, known []index.Entry, settled time.Time) (_ []index.Entry, read int, err error) {
+// lookDir asks stat for the named files of a directory, and returns which of
+// them are not as they were known. Both lists are sorted.
+func lookDir(dir string, names []string, known []index.Entry) (_ []index.Entry, unread []int, err error) {
 	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, 0, &fs.PathError{Op: "open", Path: dir, Err: err}
+		return nil, nil, &fs.PathError{Op: "open", Path: dir, Err: err}
 	}
 	defer func() { _ = unix.Close(fd) }()
 	entries := make([]index.Entry, 0, len(names))
-	for _, name := range names {
+	for i, name := range names {
 		var st unix.Stat_t
 		if err := unix.Fstatat(fd, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-			return nil, 0, &fs.PathError{Op: "stat", Path: filepath.Join(dir, name), Err: err}
+			return nil, nil, &fs.PathError{Op: "stat", Path: filepath.Join(dir, name), Err: err}
 		}
 		for len(known) > 0 && known[0].Name < name {
 			known = known[1:]
@@ -138,52 +153,90 @@ func lookDir(dir string, names []string, known []index.Entry, settled time.Time)
 		if len(known) > 0 && known[0].Name == name && known[0].Stamp == e.Stamp {
 			e.Digest = known[0].Digest
 		} else {
-			if err := e.Read(fd, filepath.Join(dir, name)); err != nil {
-				return nil, 0, err
-			}
-			read++
-			e.Stamp = e.Stamp.Settled(settled)
+			unread = append(unread, i)
 		}
 		entries = append(entries, e)
 	}
-	return entries, read, nil
+	return entries, unread, nil
 }
 
-// key stands for an output.
-func (s *state) key(c content) cache.Key { return cache.KeyOf(s.options, c.id) }
-
-// unchanged returns the last result, if the same headers were packed with the
-// same options then, and the output is still there.
-func (s *state) unchanged(output string, c content) (Result, bool) {
-	text, err := os.ReadFile(s.record)
-	if err != nil {
-		return Result{}, false
+// readAll reads the headers that are not known.
+func (c *content) readAll(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for name, e := range c.unread {
+		group.Go(func() error {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			if err := e.Read(rootFS{}.path(name)); err != nil {
+				return err
+			}
+			e.Stamp = e.Stamp.Settled(c.settled)
+			return nil
+		})
 	}
-	var r record
-	if json.Unmarshal(text, &r) != nil || r.Key != s.key(c) {
-		return Result{}, false
+	if err := group.Wait(); err != nil {
+		return fmt.Errorf("looking for changes: %w", err)
 	}
-	digest, err := cache.Digest(output)
-	if err != nil || digest.Size != r.Result.Size || digest.SHA256 != r.Result.SHA256 {
-		return Result{}, false
-	}
-	r.Result.Path = output // as it was named this time
-	r.Result.Unchanged = true
-	return r.Result, true
+	c.read += len(c.unread)
+	clear(c.unread)
+	return nil
 }
 
-// remember keeps what is known now for the next time. Where it cannot be kept,
+// packed is told what a header held when it was packed, after look. When
+// somebody wrote to it in between, its stamp is older than its content, and no
+// longer the one that it has, or too young to be trusted: the next look reads
+// it again.
+func (c *content) packed(file archive.File, text []byte) {
+	digest := sha256.Sum256(text)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e, ok := c.unread[file.Path]; ok {
+		e.Digest = digest
+		e.Stamp = e.Stamp.Settled(c.settled)
+		delete(c.unread, file.Path)
+		c.read++
+		return
+	}
+	if e := c.entry(file); e.Digest != digest {
+		c.torn = true
+	}
+}
+
+// entry returns the entry of a header.
+func (c *content) entry(file archive.File) *index.Entry {
+	dir, name := path.Split(file.Path)
+	entries := c.index[dir]
+	at, _ := slices.BinarySearchFunc(entries, name, func(e index.Entry, name string) int { return strings.Compare(e.Name, name) })
+	return &entries[at]
+}
+
+// id is a digest of the names and contents of all headers, which must be known.
+func (c *content) id() string {
+	h := sha256.New()
+	for _, file := range c.files {
+		fmt.Fprintf(h, "%d:%s", len(file.Name), file.Name)
+		h.Write(c.entry(file).Digest[:])
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// remember keeps what was packed for the next time. Where it cannot be kept,
 // the next time takes longer.
-func (s *state) remember(c content, result Result) {
-	text, err := json.MarshalIndent(record{Key: s.key(c), Result: result}, "", "\t")
+func (s *state) remember(c *content, result Result) {
+	if c.torn || len(c.unread) > 0 {
+		return
+	}
+	text, err := json.MarshalIndent(record{Options: s.options, Content: c.id(), Result: result}, "", "\t")
 	if err == nil && index.Save(s.index, c.index) == nil {
 		_ = renameio.WriteFile(s.record, text, 0o644)
 	}
 }
 
-// confirm keeps what look has learned about files that were touched, or that
-// were too new to be known for good, and returns the result.
-func (s *state) confirm(c content, result Result) Result {
+// confirm keeps what was learned about files that were touched, or that were
+// too new to be known for good, and returns the result.
+func (s *state) confirm(c *content, result Result) Result {
 	if c.read > 0 {
 		_ = index.Save(s.index, c.index)
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/kheaders/kheaders/harness/index"
+	"github.com/kheaders/kheaders/module/archive"
 )
 
 // TestPackRemembers damages what is remembered, byte by byte. The result is the
@@ -60,22 +61,18 @@ func TestPackRemembers(t *testing.T) {
 	}
 }
 
-// TestLookReadsOnce counts the headers that are read.
-func TestLookReadsOnce(t *testing.T) {
+// TestReadsOnce counts the headers that are read.
+func TestReadsOnce(t *testing.T) {
 	opts := smallTree(t)
-	trees, err := openTrees(opts.Source, opts.Build, opts.Target)
-	if err != nil {
-		t.Fatal(err)
-	}
-	files, err := trees.Select()
-	if err != nil {
-		t.Fatal(err)
-	}
+	files := selected(t, opts)
 	s := &state{window: 200 * time.Millisecond}
-	look := func(known index.Index, read int) content {
+	look := func(known index.Index, read int) *content {
 		t.Helper()
 		c, err := s.look(t.Context(), files, known)
 		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.readAll(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		if c.read != read {
@@ -90,7 +87,83 @@ func TestLookReadsOnce(t *testing.T) {
 	c = look(c.index, len(files))
 	c = look(c.index, 0)
 	put(t, filepath.Join(opts.Source, "include/linux/kconfig.h"), "/* b comment */\n#define KCONFIG\n")
-	if changed := look(c.index, 1); changed.id == c.id {
+	if changed := look(c.index, 1); changed.id() == c.id() {
 		t.Error("an edit of the same size was not seen")
 	}
+}
+
+// TestPackedIsWhatIsRemembered edits a header between the look at its stamp and
+// its being packed. What is remembered then is what the archive holds, or
+// nothing.
+func TestPackedIsWhatIsRemembered(t *testing.T) {
+	const name = "include/linux/kconfig.h"
+	opts := smallTree(t)
+	files := selected(t, opts)
+	s := &state{} // trusts every stamp
+	look := func(known index.Index) *content {
+		t.Helper()
+		c, err := s.look(t.Context(), files, known)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	pack := func(c *content) {
+		t.Helper()
+		for _, file := range files {
+			text, err := os.ReadFile(rootFS{}.path(file.Path))
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.packed(file, text)
+		}
+	}
+	remembers := func(c *content) bool {
+		t.Helper()
+		s.record = filepath.Join(t.TempDir(), "record")
+		s.index = filepath.Join(t.TempDir(), "index")
+		s.remember(c, Result{})
+		_, err := os.Stat(s.record)
+		return err == nil
+	}
+
+	first := look(nil)
+	put(t, filepath.Join(opts.Source, name), "#define EDITED\n")
+	pack(first)
+	if first.torn || first.read != len(files) || !remembers(first) {
+		t.Fatalf("torn %v, %d headers read of %d", first.torn, first.read, len(files))
+	}
+	second := look(first.index)
+	if len(second.unread) != 1 {
+		t.Errorf("%d headers to be read again, want the edited one", len(second.unread))
+	}
+	if err := second.readAll(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if second.id() != first.id() {
+		t.Error("what was packed was not what was remembered")
+	}
+
+	put(t, filepath.Join(opts.Source, name), "#define AGAIN!\n")
+	pack(second)
+	if !second.torn || remembers(second) {
+		t.Error("a known header that was packed with other content is remembered")
+	}
+	if unpacked := look(nil); remembers(unpacked) {
+		t.Error("headers that nobody read are remembered")
+	}
+}
+
+// selected returns the headers of a tree.
+func selected(t *testing.T, opts Options) []archive.File {
+	t.Helper()
+	trees, err := openTrees(opts.Source, opts.Build, opts.Target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := trees.Select()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
 }

@@ -67,9 +67,9 @@ type Entry struct {
 	Digest [sha256.Size]byte
 }
 
-// Read digests the entry's content. Name and Stamp are given, as is the open
-// directory; path is for errors. An entry that changes meanwhile becomes [Racy].
-func (e *Entry) Read(dirfd int, path string) (err error) {
+// Read digests what is at path, of which Stamp is known. An entry that changed
+// since becomes [Racy].
+func (e *Entry) Read(path string) (err error) {
 	switch e.Stamp.Mode & unix.S_IFMT {
 	case unix.S_IFLNK:
 		link, err := os.Readlink(path)
@@ -82,7 +82,7 @@ func (e *Entry) Read(dirfd int, path string) (err error) {
 	default: // a socket or a pipe: it has no content
 		return nil
 	}
-	fd, err := unix.Openat(dirfd, e.Name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return &fs.PathError{Op: "open", Path: path, Err: err}
 	}

@@ -128,7 +128,7 @@ func (s *treeScan) walk(ctx context.Context, dir string) (err error) {
 		if len(old) > 0 && old[0].Name == name && old[0].Stamp == e.Stamp {
 			e.Digest = old[0].Digest
 		} else {
-			if err := e.Read(fd, filepath.Join(d.Name(), name)); err != nil {
+			if err := e.Read(filepath.Join(d.Name(), name)); err != nil {
 				return err
 			}
 			read++

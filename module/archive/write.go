@@ -31,6 +31,9 @@ type Options struct {
 	KeepComments bool
 	// Compress compresses the tar. Nil leaves it as it is.
 	Compress Compressor
+	// Packed, if not nil, is told of each header what it held before its
+	// comments went, by several goroutines at once. It must not keep the text.
+	Packed func(file File, text []byte)
 }
 
 // Summary tells what [Write] put into an archive.
@@ -116,7 +119,7 @@ func WriteFiles(ctx context.Context, w io.Writer, fsys fs.FS, files []File, opts
 	for range runtime.GOMAXPROCS(0) {
 		group.Go(func() error {
 			for b := range work {
-				if err := b.read(fsys, opts.KeepComments); err != nil {
+				if err := b.read(fsys, opts); err != nil {
 					return err
 				}
 				close(b.ready)
@@ -157,7 +160,7 @@ func WriteFiles(ctx context.Context, w io.Writer, fsys fs.FS, files []File, opts
 }
 
 // read fills the batch with the text of its files.
-func (b *batch) read(fsys fs.FS, keepComments bool) error {
+func (b *batch) read(fsys fs.FS, opts Options) error {
 	b.text, b.ends, b.bytes = b.text[:0], b.ends[:0], 0
 	for _, file := range b.files {
 		var err error
@@ -165,7 +168,10 @@ func (b *batch) read(fsys fs.FS, keepComments bool) error {
 			return err
 		}
 		b.bytes += int64(len(b.raw))
-		if keepComments {
+		if opts.Packed != nil {
+			opts.Packed(file, b.raw)
+		}
+		if opts.KeepComments {
 			b.text = append(b.text, b.raw...)
 		} else {
 			b.text = Strip(b.text, b.raw)
