@@ -8,6 +8,7 @@
 package harness
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -365,7 +366,12 @@ func (b *Boot) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b.work.out.SetResult(verdict.Decide(evidence))
+	result := verdict.Decide(evidence)
+	if annotated := b.annotate(result.Findings); !annotated && b.work.cell.Profile == kernel.DefaultProfile && !b.work.cell.Spec.Prebuilt() &&
+		(result.Verdict == verdict.KernelSplat || result.Verdict == verdict.KernelPanic) {
+		b.work.out.Hint = cmp.Or(b.work.out.Hint, "--profile debug builds a kernel that says in which source lines, and finds more (KASAN, lockdep, kmemleak)")
+	}
+	b.work.out.SetResult(result)
 	return nil
 }
 

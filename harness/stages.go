@@ -28,6 +28,7 @@ import (
 	"github.com/kheaders/kheaders/harness/qemu"
 	"github.com/kheaders/kheaders/harness/report"
 	"github.com/kheaders/kheaders/harness/run"
+	"github.com/kheaders/kheaders/harness/symbol"
 	"github.com/kheaders/kheaders/harness/target"
 	"github.com/kheaders/kheaders/harness/verdict"
 	"github.com/kheaders/kheaders/initramfs"
@@ -304,14 +305,17 @@ func (w *work) chooseAccel(ctx context.Context) (qemu.Choice, error) {
 	return choice, nil
 }
 
-// slowdown is the factor by which an accelerator stretches deadlines.
-func (w *work) slowdown(a qemu.Accel) float64 {
+// slowdown is the factor by which this boot's deadlines are stretched.
+func (b *Boot) slowdown() float64 {
 	factor := 1.0
-	if a == qemu.TCG {
-		factor = w.cell.Target.Slowdown
+	if b.accel.Accel == qemu.TCG {
+		factor = b.work.cell.Target.Slowdown
 	}
-	if w.Thorough {
+	if b.work.Thorough {
 		factor *= 3 // decoding the whole archive is most of such a run
+	}
+	if b.built.Instrumented {
+		factor *= 4 // KASAN, lockdep and their like; twice to four times was measured
 	}
 	return factor
 }
@@ -367,7 +371,7 @@ func (b *Boot) plan() wire.Plan {
 		p.Expect.Allowed = append(p.Expect.Allowed, a.Text)
 	}
 	// The guest gives up a little before we do, so that it can say where.
-	early := 0.8 * w.slowdown(b.accel.Accel)
+	early := 0.8 * b.slowdown()
 	p.DeadlineSeconds = early * w.Deadline.Seconds()
 	p.TestDeadlineSeconds = early * min(w.TestDeadline, w.Silence).Seconds()
 	return p
@@ -450,7 +454,7 @@ func (b *Boot) boot(parent context.Context, image string) (_ verdict.Evidence, e
 
 	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)
-	factor := w.slowdown(b.accel.Accel)
+	factor := b.slowdown()
 	limit := func(d time.Duration) time.Duration { return time.Duration(float64(d) * factor) }
 	silence, deadline, perTest := limit(w.Silence), limit(w.Deadline), limit(w.TestDeadline)
 	slow := time.AfterFunc(perTest, func() { cancel(errSlowTest) })
@@ -512,6 +516,33 @@ func (b *Boot) boot(parent context.Context, image string) (_ verdict.Evidence, e
 		w.out.Hint = hint.Of(Advise(exit.Killed, w.cell.Target))
 	}
 	return evidence, nil
+}
+
+// annotate adds the source lines to what the kernel has reported, where there is
+// debug information, and tells whether it has added any.
+func (b *Boot) annotate(findings []verdict.Finding) (annotated bool) {
+	paths := map[string]string{"": filepath.Join(b.built.Dir, "vmlinux")}
+	if b.OwnModule == "" { // which has the same name
+		paths[source.ModuleName] = b.Module
+	}
+	objects := map[string]*symbol.Object{}
+	open := func(module string) *symbol.Object {
+		path := paths[module]
+		if _, tried := objects[module]; tried || path == "" {
+			return objects[module]
+		}
+		object, err := symbol.Open(path, b.built.SourceDir, b.made.dir)
+		if err != nil && !errors.Is(err, symbol.ErrNoLines) && !errors.Is(err, os.ErrNotExist) {
+			b.work.say("symbols", "no source lines: %v", err)
+		}
+		objects[module] = object
+		return object
+	}
+	for i := range findings {
+		findings[i].Annotated = symbol.Annotate(findings[i].Lines, open)
+		annotated = annotated || findings[i].Annotated != nil
+	}
+	return annotated
 }
 
 // keep copies what is booted, and what it was made from, into the results, next

@@ -18,7 +18,13 @@ import (
 // packs is the one that kheaders packs, that is in vmlinux, and that the guest
 // reads with no module loaded.
 func TestBuiltin(t *testing.T) {
-	out := test(t, "--kernel", "debian:6.12", "--mode", harness.ModeBuiltin)
+	for _, spec := range []string{"debian:6.12", "debian:6.1"} {
+		t.Run(spec, func(t *testing.T) { builtIn(t, spec) })
+	}
+}
+
+func builtIn(t *testing.T, spec string) {
+	out := test(t, "--kernel", spec, "--mode", harness.ModeBuiltin)
 	if out.code != 0 {
 		t.Fatalf("exit code %d, want 0; it printed:\n%s", out.code, out.output)
 	}

@@ -26,7 +26,8 @@ var profiles = []struct {
 }{
 	{"ikheaders", "arm64", []string{"TestSysfsTaken"}, []string{"TestSysfs", "TestBesideOwnModule", "TestUnsignedRefused", "TestCompressed"}},
 	{"ikheaders-m", "arm64", []string{"TestSysfs", "TestBesideOwnModule", "TestCompressed"}, []string{"TestSysfsTaken", "TestUnsignedRefused"}},
-	{"signed", "x86_64", []string{"TestSysfs", "TestUnsignedRefused", "TestCompressed"}, []string{"TestSysfsTaken", "TestBesideOwnModule"}},
+	{"debug", "x86_64", []string{"TestSysfs", "TestLeaks"}, []string{"TestSysfsTaken", "TestBesideOwnModule"}},
+	{"signed", "x86_64", []string{"TestSysfs", "TestUnsignedRefused", "TestCompressed"}, []string{"TestSysfsTaken", "TestBesideOwnModule", "TestLeaks"}},
 }
 
 func TestProfiles(t *testing.T) {

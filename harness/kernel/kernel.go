@@ -69,6 +69,9 @@ type Kernel struct {
 	Image string
 	// Config is the final configuration.
 	Config string
+	// Instrumented says that the compiler has put checks everywhere (KASAN),
+	// which make the kernel several times slower.
+	Instrumented bool
 	// Release is what uname -r says in it.
 	Release string
 	// Version is the kernel's version, which a distribution's release need not
@@ -187,6 +190,11 @@ func Build(ctx context.Context, store cache.Store, source Source, o BuildOptions
 		return Kernel{}, fmt.Errorf("reading the kernel's release: %w", err)
 	}
 	k.Release = strings.TrimSpace(string(release))
+	config, err := os.ReadFile(k.Config)
+	if err != nil {
+		return Kernel{}, fmt.Errorf("reading the kernel's configuration: %w", err)
+	}
+	k.Instrumented = strings.Contains("\n"+string(config), "\nCONFIG_KASAN=y\n")
 	return k, nil
 }
 

@@ -104,9 +104,14 @@ func (c *Cell) evidence() []string {
 		return c.Lines
 	}
 	for _, f := range c.Findings {
-		if f.Allowed == "" {
-			return f.Lines[:min(len(f.Lines), maxLines)]
+		if f.Allowed != "" {
+			continue
 		}
+		lines := f.Lines
+		if f.Annotated != nil {
+			lines = f.Annotated
+		}
+		return lines[:min(len(lines), maxLines)]
 	}
 	for _, status := range []verdict.Status{verdict.StatusFail, verdict.StatusUnfinished} {
 		for _, t := range c.Tests {

@@ -46,6 +46,9 @@ type Finding struct {
 	Uptime float64 `json:"uptime_seconds"`
 	// Lines are the report's first lines, at most 48 of 256 bytes.
 	Lines []string `json:"lines"`
+	// Annotated are the lines with the source lines behind the addresses, when
+	// the kernel has debug information.
+	Annotated []string `json:"annotated_lines,omitempty"`
 	// Signs are the names of all recognisers that knew one of its lines.
 	Signs []string `json:"signs"`
 	// Allowed is the allowlist's reason to ignore it, or empty.
