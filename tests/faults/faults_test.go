@@ -38,6 +38,7 @@ import (
 	"time"
 
 	"github.com/kheaders/kheaders/harness/cache"
+	"github.com/kheaders/kheaders/harness/kernel"
 	"github.com/kheaders/kheaders/harness/kmod"
 	"github.com/kheaders/kheaders/harness/report"
 	"github.com/kheaders/kheaders/harness/target"
@@ -72,6 +73,8 @@ type fault struct {
 	// Arch lists the architectures to run it on; empty: all. "native" is the
 	// host's.
 	Arch []string `json:"arch"`
+	// Profile is the kernel's; empty: the default one.
+	Profile string `json:"profile"`
 	// Args are added to kheaders test.
 	Args []string `json:"args"`
 	// Verdict and Exit are what the run must end with, and Reason has to be in
@@ -79,6 +82,8 @@ type fault struct {
 	Verdict verdict.Verdict `json:"verdict"`
 	Exit    int             `json:"exit"`
 	Reason  string          `json:"reason"`
+	// Says has to be in what the run prints.
+	Says string `json:"says"`
 	// Seconds is how long the run may take.
 	Seconds float64 `json:"seconds"`
 
@@ -110,7 +115,7 @@ func read(t *testing.T) []*fault {
 		if err != nil {
 			t.Fatal(err)
 		}
-		f := &fault{Seconds: defaultSeconds}
+		f := &fault{Profile: kernel.DefaultProfile, Seconds: defaultSeconds}
 		dec := json.NewDecoder(bytes.NewReader(text))
 		dec.DisallowUnknownFields()
 		if err := dec.Decode(f); err != nil {
@@ -144,18 +149,20 @@ func read(t *testing.T) []*fault {
 	return all
 }
 
-// kheaders is the program under test, repo our sources, and shared the user's
-// cache.
+// bench is what all faults share: kheaders is the program under test, repo our
+// sources, and shared the user's cache.
 type bench struct {
 	kheaders, repo, shared string
-	// module is each architecture's module as a healthy run has built it.
-	module map[string]built
+
+	mu sync.Mutex
+	// made is what healthy runs have built, by profile and architecture.
+	made map[[2]string]built
 }
 
 // built is where a healthy run has its module and kernel from.
 type built struct{ entry, kernelBuild string }
 
-// newBench compiles kheaders and has it make everything that is healthy.
+// newBench compiles kheaders.
 func newBench(t *testing.T) *bench {
 	t.Helper()
 	user, err := os.UserCacheDir()
@@ -168,39 +175,41 @@ func newBench(t *testing.T) *bench {
 	}
 	b := &bench{
 		kheaders: filepath.Join(t.TempDir(), "kheaders"), repo: repo,
-		shared: filepath.Join(user, "kheaders"), module: map[string]built{},
+		shared: filepath.Join(user, "kheaders"), made: map[[2]string]built{},
 	}
 	build := exec.Command("go", "build", "-o", b.kheaders, "./harness/cmd/kheaders")
 	build.Dir = repo
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("building kheaders: %v\n%s", err, out)
 	}
-	results := t.TempDir()
-	prepare := exec.Command(b.kheaders, "test", "--results", results, "--cache", b.shared)
-	for _, arch := range targets(t) {
-		prepare.Args = append(prepare.Args, "--arch", arch.Name)
+	return b
+}
+
+// healthy has a healthy run make everything, once for each kernel.
+func (b *bench) healthy(t *testing.T, profile string, arch target.Target) built {
+	t.Helper()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if found, ok := b.made[[2]string{profile, arch.Name}]; ok {
+		return found
 	}
-	prepare.Dir = repo
-	if out, err := prepare.CombinedOutput(); err != nil {
+	results := t.TempDir()
+	run := exec.Command(b.kheaders, "test", "--results", results, "--cache", b.shared, "--arch", arch.Name, "--profile", profile)
+	run.Dir = b.repo
+	if out, err := run.CombinedOutput(); err != nil {
 		t.Fatalf("a healthy run: %v\n%s", err, out)
 	}
-	for _, cell := range readRun(t, results).Cells {
-		found := built{}
-		for _, a := range cell.Artifacts {
-			switch a.Name {
-			case "module":
-				found.entry = filepath.Dir(a.Path)
-			case "kernel":
-				arch, err := target.Lookup(cell.Arch)
-				if err != nil {
-					t.Fatal(err)
-				}
-				found.kernelBuild = strings.TrimSuffix(a.Path, "/"+arch.ImagePath)
-			}
+	found := built{}
+	for _, a := range readRun(t, results).Cells[0].Artifacts {
+		switch a.Name {
+		case "module":
+			found.entry = filepath.Dir(a.Path)
+		case "kernel":
+			found.kernelBuild = strings.TrimSuffix(a.Path, "/"+arch.ImagePath)
 		}
-		b.module[cell.Arch] = found
 	}
-	return b
+	b.made[[2]string{profile, arch.Name}] = found
+	return found
 }
 
 func readRun(t *testing.T, results string) report.Run {
@@ -224,6 +233,8 @@ type world struct {
 	*bench
 	t      *testing.T
 	target target.Target
+	// from is what a healthy run has made for the same kernel.
+	from built
 	// kheaders is the program that is run, which may be another than the
 	// bench's.
 	kheaders string
@@ -244,10 +255,10 @@ func (b *bench) newWorld(t *testing.T, f *fault, arch target.Target) *world {
 	t.Helper()
 	dir := t.TempDir()
 	w := &world{
-		bench: b, t: t, target: arch, kheaders: b.kheaders,
+		bench: b, t: t, target: arch, from: b.healthy(t, f.Profile, arch), kheaders: b.kheaders,
 		cache: filepath.Join(dir, "cache"), results: filepath.Join(dir, "results"),
 		bin: filepath.Join(dir, "bin"), path: os.Getenv("PATH"),
-		args: slices.Concat([]string{"--arch", arch.Name}, f.Args),
+		args: slices.Concat([]string{"--arch", arch.Name, "--profile", f.Profile}, f.Args),
 	}
 	for _, dir := range []string{w.cache, w.bin, w.results} {
 		w.must(os.Mkdir(dir, 0o755))
@@ -260,12 +271,11 @@ func (b *bench) newWorld(t *testing.T, f *fault, arch target.Target) *world {
 		}
 	}
 	w.must(os.Mkdir(filepath.Join(w.cache, "module"), 0o755))
-	healthy := b.module[arch.Name].entry
 	switch {
 	case f.has("fault.h"):
-		w.replaceModule(b.faultyModule(t, f, arch))
+		w.replaceModule(b.faultyModule(t, f, arch, w.from))
 	default:
-		w.must(os.Symlink(healthy, filepath.Join(w.cache, "module", filepath.Base(healthy))))
+		w.must(os.Symlink(w.from.entry, filepath.Join(w.cache, "module", filepath.Base(w.from.entry))))
 	}
 	if f.has("qemu.sh") {
 		w.wrapQEMU(filepath.Join(f.dir, "qemu.sh"))
@@ -303,29 +313,34 @@ func (w *world) wrapQEMU(script string) {
 // ko returns the healthy module.
 func (w *world) ko() []byte {
 	w.t.Helper()
-	data, err := os.ReadFile(filepath.Join(w.module[w.target.Name].entry, kmod.ModuleFile))
+	data, err := os.ReadFile(filepath.Join(w.from.entry, kmod.ModuleFile))
 	w.must(err)
 	return data
 }
 
-// replaceModule puts another module into the cache, as if it had been built.
+// replaceModule puts another module into the cache, as if it had been built, with
+// the files that were built beside it.
 func (w *world) replaceModule(ko []byte) {
 	w.t.Helper()
-	key := cache.Key(filepath.Base(w.module[w.target.Name].entry))
+	key := cache.Key(filepath.Base(w.from.entry))
 	w.must(os.RemoveAll(filepath.Join(w.cache, "module", string(key))))
-	store(w.t, w.cache, "module", key, ko)
-}
-
-// store puts a module into a cache.
-func store(t *testing.T, dir, kind string, key cache.Key, ko []byte) {
-	t.Helper()
-	const name = kmod.ModuleFile
-	_, err := cache.Store{Dir: dir}.Get(t.Context(), kind, key, func(_ context.Context, dir string) ([]string, error) {
-		return []string{name}, os.WriteFile(filepath.Join(dir, name), ko, 0o644)
+	loader, err := kmod.Examine(w.from.kernelBuild)
+	w.must(err)
+	_, err = cache.Store{Dir: w.cache}.Get(w.t.Context(), "module", key, func(_ context.Context, dir string) ([]string, error) {
+		for _, name := range loader.Files() {
+			data := ko
+			if name != kmod.ModuleFile {
+				if data, err = os.ReadFile(filepath.Join(w.from.entry, name)); err != nil {
+					return nil, err
+				}
+			}
+			if err := os.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil {
+				return nil, err
+			}
+		}
+		return loader.Files(), nil
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	w.must(err)
 }
 
 // building keeps two faults from building their modules at once.
@@ -333,11 +348,10 @@ var building sync.Mutex
 
 // faultyModule builds the module with a fault's header, or finds it in the
 // cache.
-func (b *bench) faultyModule(t *testing.T, f *fault, arch target.Target) []byte {
+func (b *bench) faultyModule(t *testing.T, f *fault, arch target.Target, from built) []byte {
 	t.Helper()
 	building.Lock()
 	defer building.Unlock()
-	from := b.module[arch.Name]
 	header, err := os.ReadFile(filepath.Join(f.dir, "fault.h"))
 	if err != nil {
 		t.Fatal(err)
@@ -496,6 +510,9 @@ func (b *bench) try(t *testing.T, f *fault, arch target.Target, tab *table) {
 			break
 		}
 	}
+	if !strings.Contains(output.String(), f.Says) {
+		t.Errorf("it does not say %q", f.Says)
+	}
 	if w.after != nil {
 		w.after(output.String())
 	}
@@ -518,7 +535,7 @@ func TestFaults(t *testing.T) {
 		}
 		t.Logf("%s:\n%s", path, tab)
 	})
-	healthy := &fault{About: "nothing", Verdict: verdict.Pass, Seconds: defaultSeconds, dir: "healthy"}
+	healthy := &fault{About: "nothing", Profile: kernel.DefaultProfile, Verdict: verdict.Pass, Seconds: defaultSeconds, dir: "healthy"}
 	for _, batch := range []string{"module", "guest", "host", ""} {
 		for _, arch := range targets(t) {
 			t.Run("healthy before "+cmp.Or(batch, "the end")+"/"+arch.Name, func(t *testing.T) { b.try(t, healthy, arch, tab) })

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/kheaders/kheaders/harness/kernel"
 	"github.com/kheaders/kheaders/harness/kmod"
 	"github.com/kheaders/kheaders/harness/target"
 )
@@ -28,11 +29,17 @@ var hooks = map[string]func(w *world){
 	"wrong-architecture": func(w *world) {
 		for _, other := range target.All() {
 			if other.Name != w.target.Name {
-				data, err := os.ReadFile(filepath.Join(w.module[other.Name].entry, kmod.ModuleFile))
+				data, err := os.ReadFile(filepath.Join(w.healthy(w.t, kernel.DefaultProfile, other).entry, kmod.ModuleFile))
 				w.must(err)
 				w.replaceModule(data)
 			}
 		}
+	},
+	"wrong-signature": func(w *world) {
+		// The signature is the end of the file but for what says so.
+		ko := w.ko()
+		ko[len(ko)-100] ^= 1
+		w.replaceModule(ko)
 	},
 	"truncated": func(w *world) {
 		ko := w.ko()
@@ -88,7 +95,7 @@ var hooks = map[string]func(w *world){
 	},
 	"cache-locked": func(w *world) {
 		w.forgetModule()
-		key := filepath.Base(w.module[w.target.Name].entry)
+		key := filepath.Base(w.from.entry)
 		lock, err := os.Create(filepath.Join(w.cache, "module", key+".lock"))
 		w.must(err)
 		w.must(syscall.Flock(int(lock.Fd()), syscall.LOCK_EX))
@@ -177,7 +184,7 @@ func (w *world) damageModule(change func(ko []byte) []byte) {
 	w.t.Helper()
 	healthy := w.ko()
 	w.replaceModule(healthy)
-	path := filepath.Join(w.cache, "module", filepath.Base(w.module[w.target.Name].entry), kmod.ModuleFile)
+	path := filepath.Join(w.cache, "module", filepath.Base(w.from.entry), kmod.ModuleFile)
 	w.must(os.WriteFile(path, change(slices.Clone(healthy)), 0o644))
 	w.after = func(string) {
 		now, err := os.ReadFile(path)
