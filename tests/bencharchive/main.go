@@ -16,7 +16,6 @@ import (
 	"io"
 	"maps"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -28,6 +27,7 @@ import (
 	"github.com/kheaders/kheaders/harness/kernel"
 	"github.com/kheaders/kheaders/harness/run"
 	"github.com/kheaders/kheaders/harness/target"
+	"github.com/kheaders/kheaders/tests/rig"
 )
 
 // The bounds, as ratios of medians.
@@ -41,23 +41,13 @@ const (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	if err := bench(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "error:", err)
-		os.Exit(1)
-	}
+	pairs := flag.Int("pairs", 5, "run each `N` times")
+	rig.Main(func(ctx context.Context, spec kernel.Spec, targets []target.Target) error {
+		return bench(ctx, spec, targets, *pairs)
+	})
 }
 
-func bench(ctx context.Context) error {
-	pairs := flag.Int("pairs", 5, "run each `N` times")
-	text := flag.String("kernel", "debian:6.12", "pack this kernel: a `SPEC` as for kheaders test")
-	arch := flag.String("arch", "", "for this `ARCH` only")
-	flag.Parse()
-	spec, err := kernel.ParseSpec(*text)
-	if err != nil {
-		return err
-	}
+func bench(ctx context.Context, spec kernel.Spec, targets []target.Target, pairs int) error {
 	repo, err := guest.FindRepo(".")
 	if err != nil {
 		return err
@@ -67,11 +57,8 @@ func bench(ctx context.Context) error {
 		return err
 	}
 	var missed []error
-	for _, t := range target.All() {
-		if *arch != "" && t.Name != *arch {
-			continue
-		}
-		b := &rivals{pairs: *pairs, target: t, dir: filepath.Join(out, t.Name)}
+	for _, t := range targets {
+		b := &rivals{pairs: pairs, target: t, dir: filepath.Join(out, t.Name)}
 		if err := b.prepare(ctx, repo, spec); err != nil {
 			return fmt.Errorf("%s: %w", t.Name, err)
 		}
@@ -109,11 +96,11 @@ const (
 
 // prepare copies the object tree, which the generator writes to.
 func (b *rivals) prepare(ctx context.Context, repo string, spec kernel.Spec) error {
-	user, err := os.UserCacheDir()
+	dir, err := rig.Cache()
 	if err != nil {
 		return err
 	}
-	store := cache.Store{Dir: filepath.Join(user, "kheaders")}
+	store := cache.Store{Dir: dir}
 	say := func(line string) { fmt.Fprintln(os.Stderr, line) }
 	source, err := kernel.Fetch(ctx, store, spec, say)
 	if err != nil {

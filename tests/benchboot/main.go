@@ -12,45 +12,35 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"slices"
 
-	"github.com/kheaders/kheaders/harness"
 	"github.com/kheaders/kheaders/harness/guest"
 	"github.com/kheaders/kheaders/harness/kernel"
 	"github.com/kheaders/kheaders/harness/run"
 	"github.com/kheaders/kheaders/harness/target"
 	"github.com/kheaders/kheaders/harness/verdict"
 	"github.com/kheaders/kheaders/initramfs"
+	"github.com/kheaders/kheaders/tests/rig"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	if err := bench(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "error:", err)
-		os.Exit(1)
-	}
+	pairs := flag.Int("pairs", 7, "boot each `N` times")
+	rig.Main(func(ctx context.Context, spec kernel.Spec, targets []target.Target) error {
+		return bench(ctx, spec, targets, *pairs)
+	})
 }
 
-func bench(ctx context.Context) error {
-	pairs := flag.Int("pairs", 7, "boot each `N` times")
-	text := flag.String("kernel", "debian:6.12", "boot this kernel: a `SPEC` as for kheaders test")
-	flag.Parse()
-	spec, err := kernel.ParseSpec(*text)
-	if err != nil {
-		return err
-	}
+func bench(ctx context.Context, spec kernel.Spec, targets []target.Target, pairs int) error {
 	var slow []error
 	fmt.Printf("%-8s %6s %10s %10s %7s %9s\n", "arch", "boots", "floor", "verdict", "ratio", "allowed")
-	for _, t := range target.All() {
-		floor, cell, err := measure(ctx, t, spec, *pairs)
+	for _, t := range targets {
+		floor, cell, err := measure(ctx, t, spec, pairs)
 		if err != nil {
 			return fmt.Errorf("%s: %w", t.Name, err)
 		}
 		allowed := max(t.BootBudget.Seconds(), 2*floor)
-		fmt.Printf("%-8s %6d %8.2f s %8.2f s %7.2f %7.2f s\n", t.Name, *pairs, floor, cell, cell/floor, allowed)
+		fmt.Printf("%-8s %6d %8.2f s %8.2f s %7.2f %7.2f s\n", t.Name, pairs, floor, cell, cell/floor, allowed)
 		if cell > allowed {
 			slow = append(slow, fmt.Errorf("%s takes %.2f s from QEMU's start to the verdict, more than %.2f s", t.Name, cell, allowed))
 		}
@@ -60,25 +50,12 @@ func bench(ctx context.Context) error {
 
 // measure returns the medians, in seconds, of the floor and of a whole cell.
 func measure(ctx context.Context, t target.Target, spec kernel.Spec, pairs int) (floor, cell float64, err error) {
-	user, err := os.UserCacheDir()
-	if err != nil {
-		return 0, 0, err
-	}
-	repo, err := guest.FindRepo(".")
-	if err != nil {
-		return 0, 0, err
-	}
-	results := filepath.Join(repo, "out", "bench-boot", t.Name)
-	boot, release, err := harness.Prepare(ctx, harness.Config{
-		Repo: repo, Cache: filepath.Join(user, "kheaders"), Results: results,
-		Kernels: []kernel.Spec{spec}, Targets: []target.Target{t},
-		Profiles: []string{kernel.DefaultProfile}, Modes: []string{harness.ModeModule},
-	})
+	boot, results, release, err := rig.Prepare(ctx, "bench-boot", spec, t, nil)
 	if err != nil {
 		return 0, 0, err
 	}
 	defer release()
-	image, err := floorImage(ctx, repo, t, results)
+	image, err := floorImage(ctx, t, results)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -99,11 +76,11 @@ func measure(ctx context.Context, t target.Target, spec kernel.Spec, pairs int) 
 }
 
 // floorImage makes an initramfs of nothing but our init.
-func floorImage(ctx context.Context, repo string, t target.Target, dir string) (_ string, err error) {
+func floorImage(ctx context.Context, t target.Target, dir string) (_ string, err error) {
 	program := filepath.Join(dir, "init")
 	err = run.Cmd{
 		Argv: []string{"go", "build", "-trimpath", "-ldflags=-s -w", "-o", program, guest.Module + "/tests/benchboot/init"},
-		Dir:  repo, Env: []string{"CGO_ENABLED=0", "GOOS=linux", "GOARCH=" + t.GOARCH},
+		Env:  []string{"CGO_ENABLED=0", "GOOS=linux", "GOARCH=" + t.GOARCH},
 	}.Run(ctx)
 	if err != nil {
 		return "", err

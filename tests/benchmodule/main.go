@@ -8,10 +8,8 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strconv"
 	"time"
@@ -23,6 +21,7 @@ import (
 	"github.com/kheaders/kheaders/harness/run"
 	"github.com/kheaders/kheaders/harness/target"
 	"github.com/kheaders/kheaders/harness/verdict"
+	"github.com/kheaders/kheaders/tests/rig"
 )
 
 // What ours may cost.
@@ -34,31 +33,9 @@ const (
 	moreTime = 1.1
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	if err := bench(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "error:", err)
-		os.Exit(1)
-	}
-}
+func main() { rig.Main(bench) }
 
-func bench(ctx context.Context) error {
-	text := flag.String("kernel", "debian:6.12", "measure on this kernel: a `SPEC` as for kheaders test")
-	arch := flag.String("arch", "", "measure on this `ARCH`itecture alone")
-	flag.Parse()
-	spec, err := kernel.ParseSpec(*text)
-	if err != nil {
-		return err
-	}
-	targets := target.All()
-	if *arch != "" {
-		t, err := target.Lookup(*arch)
-		if err != nil {
-			return err
-		}
-		targets = []target.Target{t}
-	}
+func bench(ctx context.Context, spec kernel.Spec, targets []target.Target) error {
 	var failed []error
 	for _, t := range targets {
 		facts, err := measure(ctx, t, spec)
@@ -85,22 +62,9 @@ var buffers = []int64{4 << 10, 64 << 10, 1 << 20}
 
 // measure boots a guest that measures both modules.
 func measure(ctx context.Context, t target.Target, spec kernel.Spec) (facts, error) {
-	user, err := os.UserCacheDir()
-	if err != nil {
-		return facts{}, err
-	}
-	repo, err := guest.FindRepo(".")
-	if err != nil {
-		return facts{}, err
-	}
-	results := filepath.Join(repo, "out", "bench-module", t.Name)
-	boot, release, err := harness.Prepare(ctx, harness.Config{
-		Repo: repo, Cache: filepath.Join(user, "kheaders"), Results: results,
-		Kernels: []kernel.Spec{spec}, Targets: []target.Target{t},
-		Profiles: []string{kernel.DefaultProfile}, Modes: []string{harness.ModeModule},
-		Tests: guest.Module + "/tests/benchmodule/guest",
-		// It says nothing while it measures.
-		Silence: time.Minute, Deadline: time.Minute,
+	boot, results, release, err := rig.Prepare(ctx, "bench-module", spec, t, func(c *harness.Config) {
+		c.Tests = guest.Module + "/tests/benchmodule/guest"
+		c.Silence, c.Deadline = time.Minute, time.Minute // it says nothing while it measures
 	})
 	if err != nil {
 		return facts{}, err

@@ -8,62 +8,39 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"os"
-	"os/signal"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
-	"github.com/kheaders/kheaders/harness"
-	"github.com/kheaders/kheaders/harness/guest"
 	"github.com/kheaders/kheaders/harness/kernel"
 	"github.com/kheaders/kheaders/harness/run"
 	"github.com/kheaders/kheaders/harness/target"
 	"github.com/kheaders/kheaders/harness/verdict"
+	"github.com/kheaders/kheaders/tests/rig"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	if err := soak(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "error:", err)
-		os.Exit(1)
-	}
-}
-
-func soak(ctx context.Context) error {
 	n := flag.Int("n", 50, "boot each architecture `N` times")
 	load := flag.Int("load", 0, "have `N` programs compute all the while")
-	arch := flag.String("arch", "", "soak this `ARCH`itecture only")
-	text := flag.String("kernel", "debian:6.12", "boot this kernel: a `SPEC` as for kheaders test")
-	flag.Parse()
-	spec, err := kernel.ParseSpec(*text)
-	if err != nil {
-		return err
-	}
-	targets := target.All()
-	if *arch != "" {
-		t, err := target.Lookup(*arch)
-		if err != nil {
-			return err
-		}
-		targets = []target.Target{t}
-	}
+	rig.Main(func(ctx context.Context, spec kernel.Spec, targets []target.Target) error {
+		return soak(ctx, spec, targets, *n, *load)
+	})
+}
 
+func soak(ctx context.Context, spec kernel.Spec, targets []target.Target, n, load int) error {
 	busy, idle := context.WithCancel(ctx)
 	var programs sync.WaitGroup
 	defer programs.Wait()
 	defer idle()
-	for range *load {
+	for range load {
 		programs.Go(func() {
 			// It ends with the context; how is of no interest.
 			_ = run.Cmd{Argv: []string{"sh", "-c", "while :; do :; done"}}.Run(busy)
 		})
 	}
 	for _, t := range targets {
-		if err := boots(ctx, t, spec, *n, *load); err != nil {
+		if err := boots(ctx, t, spec, n, load); err != nil {
 			return fmt.Errorf("%s: %w", t.Name, err)
 		}
 	}
@@ -72,20 +49,7 @@ func soak(ctx context.Context) error {
 
 // boots boots one architecture n times.
 func boots(ctx context.Context, t target.Target, spec kernel.Spec, n, load int) error {
-	user, err := os.UserCacheDir()
-	if err != nil {
-		return err
-	}
-	repo, err := guest.FindRepo(".")
-	if err != nil {
-		return err
-	}
-	results := filepath.Join(repo, "out", "soak", t.Name)
-	boot, release, err := harness.Prepare(ctx, harness.Config{
-		Repo: repo, Cache: filepath.Join(user, "kheaders"), Results: results,
-		Kernels: []kernel.Spec{spec}, Targets: []target.Target{t},
-		Profiles: []string{kernel.DefaultProfile}, Modes: []string{harness.ModeModule},
-	})
+	boot, results, release, err := rig.Prepare(ctx, "soak", spec, t, nil)
 	if err != nil {
 		return err
 	}

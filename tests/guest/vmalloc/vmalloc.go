@@ -19,6 +19,11 @@ const File = "/proc/vmallocinfo"
 // inlined.
 var loaders = []string{"load_module", "move_module", "module_alloc", "execmem_"}
 
+// sharedPages is the size of the blocks from which x86_64 kernels since 6.13 take
+// the code of all modules (EXECMEM_ROX): a huge page of 2 MiB. They come with the
+// first module and go some time after the last, so they are no module's.
+const sharedPages = 512
+
 // Usage counts pages.
 type Usage struct {
 	// Modules is what modules take. Where the kernel names their areas
@@ -69,6 +74,9 @@ func Parse(text string) (Usage, error) {
 			n, err := strconv.ParseInt(number, 10, 64)
 			if err != nil || n < 0 {
 				return Usage{}, fmt.Errorf("%s: malformed line %q", File, line)
+			}
+			if n == sharedPages && strings.HasPrefix(fields[2], "execmem_alloc+") {
+				continue
 			}
 			*total += n
 		}
