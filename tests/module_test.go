@@ -33,9 +33,10 @@ type builtKernel struct {
 }
 
 // testKernel returns a test kernel, which is built when it is not in the cache.
-func testKernel(t *testing.T, arch target.Target) builtKernel {
+func testKernel(t *testing.T, arch target.Target, args ...string) builtKernel {
 	t.Helper()
-	out, err := exec.Command(kheaders, "kernel", "--kernel", "debian:6.12", "--arch", arch.Name, "--json").Output()
+	argv := append([]string{"kernel", "--kernel", "debian:6.12", "--arch", arch.Name, "--json"}, args...)
+	out, err := exec.Command(kheaders, argv...).Output()
 	if err != nil {
 		t.Fatalf("kheaders kernel: %v", err)
 	}

@@ -6,7 +6,6 @@ import (
 	"cmp"
 	"debug/elf"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -14,8 +13,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/kheaders/kheaders/harness/cache"
-	"github.com/kheaders/kheaders/harness/kernel"
 	"github.com/kheaders/kheaders/harness/symbol"
 	"github.com/kheaders/kheaders/harness/target"
 )
@@ -26,29 +23,13 @@ var frameLine = regexp.MustCompile(`^(?:\(inlined by\) )?(\S+) at (\S+):(\d+)`)
 // TestSourceLines holds the source lines of places all over a kernel against
 // those that the kernel's own scripts/faddr2line finds with binutils.
 func TestSourceLines(t *testing.T) {
-	spec, err := kernel.ParseSpec("debian:6.12")
-	if err != nil {
-		t.Fatal(err)
-	}
 	arch, err := target.Lookup("x86_64")
 	if err != nil {
 		t.Fatal(err)
 	}
-	user, err := os.UserCacheDir()
-	if err != nil {
-		t.Fatal(err)
-	}
-	store := cache.Store{Dir: filepath.Join(user, "kheaders")}
-	source, err := kernel.Fetch(t.Context(), store, spec, nil, arch)
-	if err != nil {
-		t.Fatal(err)
-	}
-	built, err := kernel.Build(t.Context(), store, source, kernel.BuildOptions{Target: arch, Profile: "debug"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	vmlinux := filepath.Join(built.Dir, "vmlinux")
-	object, err := symbol.Open(vmlinux, built.SourceDir)
+	k := testKernel(t, arch, "--profile", "debug")
+	vmlinux := filepath.Join(k.Build, "vmlinux")
+	object, err := symbol.Open(vmlinux, k.Source)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +38,7 @@ func TestSourceLines(t *testing.T) {
 	for _, p := range places {
 		names = append(names, p.String())
 	}
-	out, err := exec.Command(filepath.Join(built.SourceDir, "scripts/faddr2line"), append([]string{vmlinux}, names...)...).CombinedOutput()
+	out, err := exec.Command(filepath.Join(k.Source, "scripts/faddr2line"), append([]string{vmlinux}, names...)...).CombinedOutput()
 	if err != nil {
 		t.Fatalf("faddr2line: %v\n%s", err, out)
 	}

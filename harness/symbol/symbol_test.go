@@ -78,20 +78,27 @@ func compile(t *testing.T, a target.Target, name, text string, flags ...string) 
 	return object
 }
 
+// symbolsOf returns an object file and its symbols.
+func symbolsOf(t *testing.T, path string) (*elf.File, []elf.Symbol) {
+	t.Helper()
+	file, err := elf.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = file.Close() })
+	symbols, err := file.Symbols()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return file, symbols
+}
+
 func TestFrames(t *testing.T) {
 	for _, a := range target.All() {
 		for _, version := range []string{"-gdwarf-4", "-gdwarf-5"} {
 			t.Run(a.Name+version, func(t *testing.T) {
 				path := compile(t, a, "mod", program, version)
-				file, err := elf.Open(path)
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer func() { _ = file.Close() }()
-				symbols, err := file.Symbols()
-				if err != nil {
-					t.Fatal(err)
-				}
+				file, symbols := symbolsOf(t, path)
 				o, err := symbol.Open(path, filepath.Dir(path))
 				if err != nil {
 					t.Fatal(err)
@@ -142,15 +149,7 @@ func TestAmbiguous(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		file, err := elf.Open(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = file.Close() }()
-		symbols, err := file.Symbols()
-		if err != nil {
-			t.Fatal(err)
-		}
+		_, symbols := symbolsOf(t, path)
 		symbols = slices.DeleteFunc(symbols, func(s elf.Symbol) bool { return s.Name != "twice" })
 		if len(symbols) != 2 || symbols[0].Size != symbols[1].Size {
 			t.Fatalf("%s: not two of a kind: %v", a.Name, symbols)
@@ -192,15 +191,7 @@ func TestAnnotate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	file, err := elf.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = file.Close() }()
-	symbols, err := file.Symbols()
-	if err != nil {
-		t.Fatal(err)
-	}
+	file, symbols := symbolsOf(t, path)
 	s := symbols[slices.IndexFunc(symbols, func(s elf.Symbol) bool { return s.Name == "outer" })]
 	place := fmt.Sprintf("outer+%#x/%#x", trap(t, file, s), s.Size)
 	lines := []string{
