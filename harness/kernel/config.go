@@ -48,7 +48,23 @@ type request struct {
 	symbol string // without CONFIG_
 	value  string // as in .config; "n" for "is not set"
 	group  int    // requests of one any-of group share a number; 0: none
+	since  series // the first that knows the symbol
 }
+
+// series is a kernel's major and minor version.
+type series [2]int
+
+// seriesOf returns the series of a version such as 6.12.117 or 7.3.0-rc7.
+func seriesOf(version string) (series, error) {
+	var s series
+	if _, err := fmt.Sscanf(version, "%d.%d", &s[0], &s[1]); err != nil {
+		return series{}, fmt.Errorf("kernel version %q: %w", version, err)
+	}
+	return s, nil
+}
+
+// before tells whether s is older than t.
+func (s series) before(t series) bool { return slices.Compare(s[:], t[:]) < 0 }
 
 // line returns the request as a line of .config.
 func (r request) line() string {
@@ -58,9 +74,13 @@ func (r request) line() string {
 	return "CONFIG_" + r.symbol + "=" + r.value
 }
 
-// requests returns what the fragments of a target and a profile ask for. A
-// later line replaces an earlier one for the same symbol.
-func requests(t target.Target, profile string) ([]request, error) {
+// requests returns what the fragments of a target and a profile ask a kernel of
+// some version for. A later line replaces an earlier one for the same symbol.
+func requests(t target.Target, profile, version string) ([]request, error) {
+	kernel, err := seriesOf(version)
+	if err != nil {
+		return nil, err
+	}
 	if !slices.Contains(Profiles(), profile) {
 		return nil, hint.Usage(fmt.Errorf("unknown profile %q", profile), "known profiles: "+strings.Join(Profiles(), ", "))
 	}
@@ -81,7 +101,9 @@ func requests(t target.Target, profile string) ([]request, error) {
 		}
 		for _, r := range list {
 			all = slices.DeleteFunc(all, func(old request) bool { return old.symbol == r.symbol })
-			all = append(all, r)
+			if !kernel.before(r.since) {
+				all = append(all, r)
+			}
 		}
 	}
 	return all, nil
@@ -91,6 +113,7 @@ var (
 	setLine   = regexp.MustCompile(`^CONFIG_([A-Za-z0-9_]+)=(.+)$`)
 	unsetLine = regexp.MustCompile(`^# CONFIG_([A-Za-z0-9_]+) is not set$`)
 	anyOfLine = regexp.MustCompile(`^# any-of: (CONFIG_[A-Za-z0-9_]+(?: CONFIG_[A-Za-z0-9_]+)+)$`)
+	sinceLine = regexp.MustCompile(`^# since (\d+\.\d+): (CONFIG_[A-Za-z0-9_]+(?: CONFIG_[A-Za-z0-9_]+)*)$`)
 )
 
 // parseFragment reads a fragment: lines as in .config, comments, and
@@ -99,11 +122,14 @@ var (
 //
 // for a symbol that has other names in other versions of the kernel. The lines
 // that follow ask for each of them; a kernel has to know at least one, and
-// must not have another one with a different value. groups counts the groups
-// of all fragments.
+// must not have another one with a different value. Older kernels than
+//
+//	# since 5.13: CONFIG_C
+//
+// names are not asked for that symbol. groups counts the groups of all fragments.
 func parseFragment(text string, groups *int) ([]request, error) {
 	var list []request
-	group := map[string]int{}
+	group, since := map[string]int{}, map[string]series{}
 	n := 0
 	for line := range strings.Lines(text) {
 		n++
@@ -119,17 +145,30 @@ func parseFragment(text string, groups *int) ([]request, error) {
 				group[strings.TrimPrefix(symbol, "CONFIG_")] = *groups
 			}
 			continue
+		} else if m := sinceLine.FindStringSubmatch(line); m != nil {
+			first, err := seriesOf(m[1])
+			if err != nil {
+				return nil, fmt.Errorf("line %d: %w", n, err)
+			}
+			for symbol := range strings.FieldsSeq(m[2]) {
+				since[strings.TrimPrefix(symbol, "CONFIG_")] = first
+			}
+			continue
 		} else if line == "" || strings.HasPrefix(line, "#") && !strings.Contains(line, "CONFIG_") {
 			continue
 		} else {
 			return nil, fmt.Errorf("line %d is neither a setting nor a comment: %q", n, line)
 		}
-		r.group = group[r.symbol]
+		r.group, r.since = group[r.symbol], since[r.symbol]
 		delete(group, r.symbol)
+		delete(since, r.symbol)
 		if slices.ContainsFunc(list, func(old request) bool { return old.symbol == r.symbol }) {
 			return nil, fmt.Errorf("line %d sets %s a second time", n, r.symbol)
 		}
 		list = append(list, r)
+	}
+	if len(since) > 0 {
+		return nil, fmt.Errorf("since names %s, which nothing sets", strings.Join(slices.Sorted(maps.Keys(since)), ", "))
 	}
 	if len(group) > 0 {
 		return nil, fmt.Errorf("any-of names %s, which nothing sets", strings.Join(slices.Sorted(maps.Keys(group)), ", "))

@@ -28,7 +28,7 @@ func parse(t *testing.T, text string) []request {
 func TestFragments(t *testing.T) {
 	for _, a := range target.All() {
 		for _, profile := range Profiles() {
-			list, err := requests(a, profile)
+			list, err := requests(a, profile, "6.12.1")
 			if err != nil {
 				t.Errorf("%s, %s: %v", a.Name, profile, err)
 				continue
@@ -43,8 +43,24 @@ func TestFragments(t *testing.T) {
 	}
 }
 
+// TestSince holds that a kernel is asked for what it can know alone.
+func TestSince(t *testing.T) {
+	for version, want := range map[string]bool{"4.14.98": false, "5.12.19": false, "5.13": true, "5.13.0-rc1": true, "6.1.192": true, "10.0": true} {
+		list, err := requests(target.All()[0], DefaultProfile, version)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := slices.ContainsFunc(list, func(r request) bool { return r.symbol == "PVPANIC_PCI" }); got != want {
+			t.Errorf("%s: asked for PVPANIC_PCI: %v", version, got)
+		}
+	}
+	if _, err := requests(target.All()[0], DefaultProfile, "next"); err == nil {
+		t.Error("a version without numbers is taken")
+	}
+}
+
 func TestUnknownProfile(t *testing.T) {
-	_, err := requests(target.All()[0], "none")
+	_, err := requests(target.All()[0], "none", "6.12")
 	if !hint.IsUsage(err) || !strings.Contains(hint.Of(err), DefaultProfile) {
 		t.Errorf("the error is %v, the hint %q", err, hint.Of(err))
 	}
@@ -59,6 +75,7 @@ CONFIG_C="a = b"
 # any-of: CONFIG_NEW CONFIG_OLD
 CONFIG_NEW=m
 CONFIG_OLD=m
+# since 5.13: CONFIG_D
 CONFIG_D=0x10
 `)
 	want := []request{
@@ -67,7 +84,7 @@ CONFIG_D=0x10
 		{symbol: "C", value: `"a = b"`},
 		{symbol: "NEW", value: "m", group: 1},
 		{symbol: "OLD", value: "m", group: 1},
-		{symbol: "D", value: "0x10"},
+		{symbol: "D", value: "0x10", since: series{5, 13}},
 	}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(request{})); diff != "" {
 		t.Error(diff)
@@ -83,8 +100,10 @@ func TestParseFragmentErrors(t *testing.T) {
 		"A=y\n":                    "line 1 is neither",
 		"# any-of: CONFIG_A\n":     "line 1 is neither",
 
-		"# any-of: CONFIG_A CONFIG_B\nCONFIG_A=y\n":    "any-of names B, which nothing sets",
-		"CONFIG_A=y\n# any-of: CONFIG_A CONFIG_Z\nZ\n": "line 3 is neither",
+		"# any-of: CONFIG_A CONFIG_B\nCONFIG_A=y\n":     "any-of names B, which nothing sets",
+		"# since 5.13: CONFIG_A CONFIG_B\nCONFIG_A=y\n": "since names B, which nothing sets",
+		"# since 5: CONFIG_A\nCONFIG_A=y\n":             "line 1 is neither",
+		"CONFIG_A=y\n# any-of: CONFIG_A CONFIG_Z\nZ\n":  "line 3 is neither",
 	} {
 		groups := 0
 		if _, err := parseFragment(text, &groups); err == nil || !strings.Contains(err.Error(), want) {

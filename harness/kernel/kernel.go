@@ -118,7 +118,7 @@ func Build(ctx context.Context, store cache.Store, source Source, o BuildOptions
 	if o.Jobs <= 0 {
 		o.Jobs = runtime.NumCPU()
 	}
-	asked, err := requests(o.Target, o.Profile)
+	asked, err := requests(o.Target, o.Profile, source.Version)
 	if err != nil {
 		return Kernel{}, err
 	}
@@ -158,7 +158,7 @@ func Build(ctx context.Context, store cache.Store, source Source, o BuildOptions
 				return nil, fmt.Errorf("removing an old log: %w", err)
 			}
 		}
-		seed, err := findSeed(store, o, more, keyOf)
+		seed, err := findSeed(store, o, source.Version, more, keyOf)
 		if err != nil {
 			return nil, err
 		}
@@ -219,11 +219,11 @@ func toolchain(ctx context.Context, t target.Target) ([]string, error) {
 // findSeed returns the object tree of the default profile, if there is one and
 // the kernel is of another. A profile changes little of it, and kbuild knows
 // what depends on that. More is what is asked for besides the profile.
-func findSeed(store cache.Store, o BuildOptions, more []request, keyOf func([]request) cache.Key) (string, error) {
+func findSeed(store cache.Store, o BuildOptions, version string, more []request, keyOf func([]request) cache.Key) (string, error) {
 	if o.Profile == DefaultProfile {
 		return "", nil
 	}
-	plain, err := requests(o.Target, DefaultProfile)
+	plain, err := requests(o.Target, DefaultProfile, version)
 	if err != nil {
 		return "", err
 	}
