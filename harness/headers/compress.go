@@ -64,7 +64,8 @@ func (c compressor) version() (string, error) {
 // one leaves sizes out of the block headers. Two blocks, about half of the tar
 // each, keep two cores busy; more would cost bytes. Nearly all of it is text
 // in which the position of a byte says nothing and the byte before says much:
-// pb=0 and lc=4. nice=48 gives up half a percent of size for a tenth of the time.
+// pb=0 and lc=4. nice=48 gives up half a percent of size for a seventeenth of the
+// time. ARCHITECTURE.md has what other settings cost.
 var xzArgs = []string{
 	"xz", "--compress", "--stdout", "--quiet", "--format=xz", "--check=crc64",
 	"--threads=2", "--block-size=17MiB", "--no-adjust",
