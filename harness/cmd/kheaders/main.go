@@ -15,6 +15,8 @@ import (
 	"strings"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/kheaders/kheaders/harness/hint"
 	"github.com/kheaders/kheaders/harness/kernel"
 	"github.com/kheaders/kheaders/harness/run"
@@ -104,6 +106,10 @@ func realMain(args []string, stdout, stderr io.Writer) int {
 	ctx, stop := interruptible()
 	defer stop()
 	err := dispatch(ctx, args, stdout, stderr)
+	if cause := context.Cause(ctx); cause != nil && errors.Is(err, cause) {
+		// What it interrupted says nothing more, and needs no advice.
+		err = cause
+	}
 	if failed, ok := errors.AsType[*verdictError](err); ok {
 		return failed.code
 	}
@@ -132,7 +138,9 @@ func interruptible() (context.Context, func()) {
 		if !ok {
 			return
 		}
-		cancel(fmt.Errorf("interrupted by %v", s))
+		if s, ok := s.(syscall.Signal); ok {
+			cancel(fmt.Errorf("interrupted by %s", unix.SignalName(s)))
+		}
 		if s, ok := (<-signals).(syscall.Signal); ok {
 			os.Exit(128 + int(s))
 		}
