@@ -140,7 +140,10 @@ var (
 		`[A-Za-z0-9_]+`,
 		`.`,
 	}, "|") + `)`)
-	includeLine = regexp.MustCompile(`^(?:[ \t]|/\*(?s:.*?)\*/)*(?:#|%:)(?:[ \t]|/\*(?s:.*?)\*/)*(?:include|include_next|import|embed)(?:[ \t]|/\*(?s:.*?)\*/)*(<[^>\n]*>|"[^"\n]*")`)
+	// It ends at the first that may end it, also when more would match.
+	comment     = `/\*(?:[^*]|\*+[^*/])*\*+/`
+	includeLine = regexp.MustCompile(strings.ReplaceAll(
+		`^(?:[ \t]|COMMENT)*(?:#|%:)(?:[ \t]|COMMENT)*(?:include|include_next|import|embed)(?:[ \t]|COMMENT)*(<[^>\n]*>|"[^"\n]*")`, "COMMENT", comment))
 )
 
 // tokens is a slow and simple preprocessor's lexer to compare with. It returns
@@ -152,7 +155,7 @@ func tokens(text string) string {
 	include := func() {
 		if m := includeLine.FindStringSubmatchIndex(text); m != nil {
 			// Comments inside are white space, the header name is not.
-			b.WriteString(regexp.MustCompile(`(?s)/\*.*?\*/`).ReplaceAllString(text[:m[2]], " "))
+			b.WriteString(regexp.MustCompile(comment).ReplaceAllString(text[:m[2]], " "))
 			b.WriteString(text[m[2]:m[3]])
 			text = text[m[3]:]
 		}
