@@ -67,7 +67,7 @@ func (w *work) patchSource(ctx context.Context, tree kernel.Source) (kernel.Sour
 }
 
 // buildWithHeaders adds to a kernel's build what builds the headers in.
-func (w *work) buildWithHeaders(o *kernel.BuildOptions) error {
+func (w *work) buildWithHeaders(ctx context.Context, o *kernel.BuildOptions) error {
 	mtime, err := headers.Timestamp(os.Getenv)
 	if err != nil {
 		return err
@@ -77,7 +77,7 @@ func (w *work) buildWithHeaders(o *kernel.BuildOptions) error {
 	o.Variables = []string{fmt.Sprintf("SOURCE_DATE_EPOCH=%d", mtime.Unix())}
 	// The archive is made during the build, so what decides about it decides
 	// about the kernel.
-	key, err := headers.Key(headers.Options{Target: o.Target, Compressor: w.Compressor})
+	key, err := headers.Key(ctx, headers.Options{Target: o.Target, Compressor: w.Compressor})
 	o.Inputs = []string{key}
 	return err
 }

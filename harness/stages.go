@@ -123,7 +123,7 @@ func (w *work) buildKernel(ctx context.Context, tree kernel.Source) (kernel.Kern
 		Progress: func(line string) { w.say("kernel", "%s", line) },
 	}
 	if w.cell.Mode == ModeBuiltin {
-		if err := w.buildWithHeaders(&options); err != nil {
+		if err := w.buildWithHeaders(ctx, &options); err != nil {
 			return kernel.Kernel{}, err
 		}
 	}
@@ -174,7 +174,7 @@ func (w *work) packHeaders(ctx context.Context, built kernel.Kernel) (archiveFil
 	options := headers.Options{
 		Source: built.SourceDir, Build: built.Dir, Target: w.cell.Target, Compressor: w.Compressor,
 	}
-	key, err := headers.Key(options)
+	key, err := headers.Key(ctx, options)
 	if err != nil {
 		return archiveFile{}, fmt.Errorf("packing the headers: %w", err)
 	}

@@ -9,7 +9,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -46,12 +45,10 @@ func chooseCompressor(name string) (compressor, error) {
 }
 
 // version returns what else but its input decides about a compressor's bytes.
-func (c compressor) version() (string, error) {
+func (c compressor) version(ctx context.Context) (string, error) {
 	if c.name != "xz" {
 		return "", nil // part of this program, see archive.Version
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
 	out, err := run.Cmd{Argv: []string{"xz", "--version"}, Env: xzEnv}.Output(ctx)
 	if err != nil {
 		return "", fmt.Errorf("asking xz for its version: %w", err)

@@ -407,11 +407,11 @@ func TestKey(t *testing.T) {
 	seen := map[string]string{}
 	add := func(what string) {
 		t.Helper()
-		key, err := Key(opts)
+		key, err := Key(t.Context(), opts)
 		if err != nil {
 			t.Fatal(err)
 		}
-		again, err := Key(opts)
+		again, err := Key(t.Context(), opts)
 		if err != nil || again != key {
 			t.Errorf("%s: key %s, then %s (%v)", what, key, again, err)
 		}
@@ -437,7 +437,7 @@ func TestKey(t *testing.T) {
 	fakeXZ(t, "echo another version")
 	add("with another xz")
 	fakeXZ(t, "exit 1")
-	if _, err := Key(opts); err == nil {
+	if _, err := Key(t.Context(), opts); err == nil {
 		t.Error("no error when xz fails")
 	}
 }

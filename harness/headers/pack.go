@@ -91,7 +91,7 @@ func Pack(ctx context.Context, opts Options) (_ Result, err error) {
 	var now *content
 	var packed func(archive.File, []byte)
 	if opts.State != "" {
-		if known, err = openState(opts); err != nil {
+		if known, err = openState(ctx, opts); err != nil {
 			return Result{}, err
 		}
 		if now, err = known.look(ctx, files, index.Load(known.index)); err != nil {
@@ -145,7 +145,7 @@ func Pack(ctx context.Context, opts Options) (_ Result, err error) {
 // Key names everything but the content of the trees that decides about the
 // bytes of the archive: two calls of [Pack] with the same trees and the same
 // key write the same file.
-func Key(opts Options) (string, error) {
+func Key(ctx context.Context, opts Options) (string, error) {
 	compressor, err := chooseCompressor(opts.Compressor)
 	if err != nil {
 		return "", err
@@ -154,7 +154,7 @@ func Key(opts Options) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	version, err := compressor.version()
+	version, err := compressor.version(ctx)
 	if err != nil {
 		return "", err
 	}

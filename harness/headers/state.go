@@ -46,8 +46,8 @@ type record struct {
 }
 
 // openState finds what is known about the output.
-func openState(opts Options) (*state, error) {
-	options, err := Key(opts)
+func openState(ctx context.Context, opts Options) (*state, error) {
+	options, err := Key(ctx, opts)
 	if err != nil {
 		return nil, err
 	}

@@ -116,9 +116,6 @@ func (m maker) make(ctx context.Context, args ...string) (err error) {
 	if err == nil {
 		return nil
 	}
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
 	if e, ok := errors.AsType[*run.Error](err); !ok || errors.Is(e, unix.ENOSPC) {
 		return err // make is not to blame, and the log may say nothing
 	}

@@ -98,9 +98,9 @@ func Look(program string) (string, error) {
 }
 
 // Run runs the program to its end. When ctx ends first, the program's process
-// group gets SIGTERM, and SIGKILL a second later. What the program leaves
-// behind in its group is killed. A failure is an [*Error], a missing program a
-// [*NotFoundError].
+// group gets SIGTERM, and SIGKILL a second later, and the error is the cause. What
+// the program leaves behind in its group is killed. A failure is an [*Error], a
+// missing program a [*NotFoundError].
 func (c Cmd) Run(ctx context.Context) (err error) {
 	path, err := Look(c.Argv[0])
 	if err != nil {
@@ -160,10 +160,10 @@ func (c Cmd) Run(ctx context.Context) (err error) {
 		_ = signal(syscall.SIGKILL)
 	}
 	if err != nil {
-		switch {
-		case ctx.Err() != nil:
-			err = context.Cause(ctx)
-		case output.err != nil:
+		if ctx.Err() != nil {
+			return context.Cause(ctx) // whatever it said of it
+		}
+		if output.err != nil {
 			// It died of us: a broken pipe would hide that the disk is full.
 			err = fmt.Errorf("taking its output: %w", output.err)
 		}

@@ -128,10 +128,13 @@ var (
 	splice     = regexp.MustCompile(`\\[ \t\f\v]*\n`)
 	whiteSpace = regexp.MustCompile(`[ \t\f\v]+`)
 	lineEdges  = regexp.MustCompile(` ?\n[ \n]*`)
+	// It holds no end of a comment but its own, so what stands behind it in a
+	// pattern cannot make it any longer.
+	comment = regexp.MustCompile(`/\*(?:[^*]|\*+[^*/])*\*+/`)
 	// One token, first match wins. In an include directive, the header name
 	// is one token.
 	token = regexp.MustCompile(`(?s)^(?:` + strings.Join([]string{
-		`/\*.*?\*/`,
+		comment.String(),
 		`/\*.*`,
 		`//[^\n]*`,
 		`"(?:\\[^\n]|[^"\\\n])*"`,
@@ -140,10 +143,8 @@ var (
 		`[A-Za-z0-9_]+`,
 		`.`,
 	}, "|") + `)`)
-	// It ends at the first that may end it, also when more would match.
-	comment     = `/\*(?:[^*]|\*+[^*/])*\*+/`
 	includeLine = regexp.MustCompile(strings.ReplaceAll(
-		`^(?:[ \t]|COMMENT)*(?:#|%:)(?:[ \t]|COMMENT)*(?:include|include_next|import|embed)(?:[ \t]|COMMENT)*(<[^>\n]*>|"[^"\n]*")`, "COMMENT", comment))
+		`^(?:[ \t]|COMMENT)*(?:#|%:)(?:[ \t]|COMMENT)*(?:include|include_next|import|embed)(?:[ \t]|COMMENT)*(<[^>\n]*>|"[^"\n]*")`, "COMMENT", comment.String()))
 )
 
 // tokens is a slow and simple preprocessor's lexer to compare with. It returns
@@ -155,7 +156,7 @@ func tokens(text string) string {
 	include := func() {
 		if m := includeLine.FindStringSubmatchIndex(text); m != nil {
 			// Comments inside are white space, the header name is not.
-			b.WriteString(regexp.MustCompile(comment).ReplaceAllString(text[:m[2]], " "))
+			b.WriteString(comment.ReplaceAllString(text[:m[2]], " "))
 			b.WriteString(text[m[2]:m[3]])
 			text = text[m[3]:]
 		}

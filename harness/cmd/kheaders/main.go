@@ -134,16 +134,8 @@ func interruptible() (context.Context, func()) {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	go func() {
-		s, ok := <-signals
-		if !ok {
-			return
-		}
-		if s, ok := s.(syscall.Signal); ok {
-			cancel(fmt.Errorf("interrupted by %s", unix.SignalName(s)))
-		}
-		if s, ok := (<-signals).(syscall.Signal); ok {
-			os.Exit(128 + int(s))
-		}
+		cancel(fmt.Errorf("interrupted by %s", unix.SignalName((<-signals).(syscall.Signal))))
+		os.Exit(128 + int((<-signals).(syscall.Signal)))
 	}()
 	return ctx, func() {
 		signal.Stop(signals)
