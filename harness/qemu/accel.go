@@ -5,6 +5,7 @@ package qemu
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -24,7 +25,9 @@ import (
 )
 
 // Patience is how long a guest may take to print its first byte under KVM. A
-// working KVM needs a fraction of a second for it; one that spins never does.
+// working KVM needs a fraction of a second for it; one that spins never does,
+// and one that emulates every instruction (as kvm_pvm does for a guest that is
+// not made for it) needs minutes.
 const Patience = 5 * time.Second
 
 // Choice is an accelerator with the reason for it.
@@ -46,8 +49,8 @@ type Prober struct {
 
 // Choose returns the accelerator for a target. want is "auto", "kvm" or
 // "tcg"; "kvm" fails rather than falls back. A device that opens proves
-// nothing, so "auto" boots a guest that prints one byte, and remembers what
-// came of it.
+// nothing, so both boot a guest that prints one byte, and remember what came of
+// it.
 func (p Prober) Choose(ctx context.Context, t target.Target, want string) (Choice, error) {
 	switch want {
 	case string(TCG):
@@ -129,8 +132,9 @@ func remember(path string, a answer) error {
 	return nil
 }
 
-// fingerprint names everything that an answer depends on: the host's kernel,
-// its processor, the device, and the QEMU program.
+// fingerprint names everything that an answer depends on: the host's kernel and
+// this boot of it, which has the modules and the hypervisor below it as they
+// are, its processor, the device, the QEMU program and the probe.
 func fingerprint(device string, t target.Target) (string, error) {
 	var u syscall.Utsname
 	if err := syscall.Uname(&u); err != nil {
@@ -152,6 +156,10 @@ func fingerprint(device string, t target.Target) (string, error) {
 			}
 		}
 	}
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "", fmt.Errorf("reading the id of the host's boot: %w", err)
+	}
 	program, err := run.Look(t.QEMU)
 	if err != nil {
 		return "", err
@@ -160,11 +168,12 @@ func fingerprint(device string, t target.Target) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("reading the age of QEMU: %w", err)
 	}
-	return fmt.Sprintf("linux %s; %s; %s; %s %d %d", release.String(), cpu, device, program, info.Size(), info.ModTime().UnixNano()), nil
+	return fmt.Sprintf("linux %s, boot %s; %s; %s; %s %d %d; probe %x", release.String(), bytes.TrimSpace(boot), cpu, device,
+		program, info.Size(), info.ModTime().UnixNano(), sha256.Sum256(t.ProbeImage)), nil
 }
 
-// probe boots a guest under KVM that prints one byte and spins. It returns why
-// that failed, or nothing.
+// probe boots a guest under KVM that counts, prints one byte and spins. It returns
+// why that failed, or nothing.
 func (p Prober) probe(ctx context.Context, t target.Target) (string, error) {
 	// Kept: a file with a fixed place needs no clearing up, whatever ends us.
 	image := filepath.Join(p.Dir, "probe-"+t.Name)

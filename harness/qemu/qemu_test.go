@@ -111,6 +111,12 @@ func TestChooseKVM(t *testing.T) {
 			t.Errorf("Choose = %+v, %v; want %+v", got, err, want)
 		}
 	}
+	// An answer to another probe is none.
+	other := arch
+	other.ProbeImage = []byte("another")
+	if got, ok := recallFor(t, p, arch), recallFor(t, p, other); !got || ok {
+		t.Errorf("remembered for the probe: %v, for another: %v", got, ok)
+	}
 	// Another QEMU in the same place is another host.
 	if err := os.WriteFile(arch.QEMU, []byte("#!/bin/sh\nexit 1\n"), 0o755); err != nil {
 		t.Fatal(err)
@@ -118,6 +124,16 @@ func TestChooseKVM(t *testing.T) {
 	if got, err := p.Choose(t.Context(), arch, "auto"); err != nil || got.Accel != TCG {
 		t.Errorf("Choose with a new QEMU = %+v, %v; want tcg: the answer was for the old one", got, err)
 	}
+}
+
+func recallFor(t *testing.T, p Prober, arch target.Target) bool {
+	t.Helper()
+	host, err := fingerprint(p.Device, arch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, ok := recall(filepath.Join(p.Dir, "kvm-"+arch.Name+".json"), host)
+	return ok
 }
 
 func TestChooseWithoutDevice(t *testing.T) {

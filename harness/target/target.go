@@ -60,7 +60,9 @@ type Target struct {
 	// BootBudget is what a boot may take under TCG from QEMU's start to the
 	// verdict, on two slow cores: what make bench-boot allows.
 	BootBudget time.Duration
-	// ProbeImage is a kernel that prints one byte on the console and spins.
+	// ProbeImage is a kernel that prints one byte on the console and spins. On
+	// KVM that works it needs a fraction of a second, on KVM that does not run
+	// its guests on the processor much more than that.
 	ProbeImage []byte
 }
 
