@@ -367,12 +367,21 @@ func (b *Boot) run(ctx context.Context) error {
 		return err
 	}
 	result := verdict.Decide(evidence)
-	if annotated := b.annotate(result.Findings); !annotated && b.work.cell.Profile == kernel.DefaultProfile && !b.work.cell.Spec.Prebuilt() &&
-		(result.Verdict == verdict.KernelSplat || result.Verdict == verdict.KernelPanic) {
-		b.work.out.Hint = cmp.Or(b.work.out.Hint, "--profile debug builds a kernel that says in which source lines, and finds more (KASAN, lockdep, kmemleak)")
-	}
+	annotated := b.annotate(result.Findings)
+	b.work.out.Hint = cmp.Or(b.work.out.Hint, b.advice(result.Verdict, annotated))
 	b.work.out.SetResult(result)
 	return nil
+}
+
+// advice says how a verdict can be looked into, or nothing.
+func (b *Boot) advice(v verdict.Verdict, annotated bool) string {
+	switch cell := b.work.cell; {
+	case v == verdict.BootHang && b.accel.Accel == qemu.KVM:
+		return "--accel tcg boots it without KVM, which tells whether that is to blame"
+	case (v == verdict.KernelSplat || v == verdict.KernelPanic) && !annotated && cell.Profile == kernel.DefaultProfile && !cell.Spec.Prebuilt():
+		return "--profile debug builds a kernel that says in which source lines, and finds more (KASAN, lockdep, kmemleak)"
+	}
+	return ""
 }
 
 // Prepare makes the one cell of c ready to boot. The results directory is the

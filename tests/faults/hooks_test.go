@@ -76,6 +76,7 @@ var hooks = map[string]func(w *world){
 	},
 	"kvm-spins":    func(w *world) { w.fakeKVM(`tcg: a guest under KVM printed nothing within 5s`) },
 	"kvm-insisted": func(w *world) { w.fakeKVM("") },
+	"kvm-hangs":    func(w *world) { w.fakeKVM("") },
 
 	"disk-full-console": func(w *world) { w.small(w.results, "60m") },
 	"disk-full-results": func(w *world) { w.small(w.results, "4m") },
