@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/kheaders/kheaders/harness"
+	"github.com/kheaders/kheaders/harness/kernel"
 	"github.com/kheaders/kheaders/harness/target"
 	"github.com/kheaders/kheaders/harness/verdict"
 )
@@ -19,13 +20,17 @@ import (
 // reads with no module loaded. Each is a kernel of its own to build, so each
 // version has one architecture.
 func TestBuiltin(t *testing.T) {
-	for _, of := range []struct{ spec, arch string }{{"debian:6.12", "x86_64"}, {"debian:6.1", "arm64"}} {
-		t.Run(of.spec+"/"+of.arch, func(t *testing.T) { builtIn(t, of.spec, of.arch) })
+	for _, of := range []struct{ spec, arch, profile string }{
+		{"debian:6.12", "x86_64", kernel.DefaultProfile},
+		{"debian:6.1", "arm64", kernel.DefaultProfile},
+		{"debian:6.1", "arm64", "ikheaders"}, // both in one kernel
+	} {
+		t.Run(of.spec+"/"+of.arch+"/"+of.profile, func(t *testing.T) { builtIn(t, of.spec, of.arch, of.profile) })
 	}
 }
 
-func builtIn(t *testing.T, spec, arch string) {
-	out := test(t, "--kernel", spec, "--arch", arch, "--mode", harness.ModeBuiltin)
+func builtIn(t *testing.T, spec, arch, profile string) {
+	out := test(t, "--kernel", spec, "--arch", arch, "--profile", profile, "--mode", harness.ModeBuiltin)
 	if out.code != 0 {
 		t.Fatalf("exit code %d, want 0; it printed:\n%s", out.code, out.output)
 	}

@@ -41,9 +41,9 @@ func module(archive, modinfo string) object {
 			{".modinfo", elf.SHT_PROGBITS, elf.SHF_ALLOC, modinfo},
 		},
 		symbols: []symbol{
-			{"kernel_headers_data", 1, uint64(len(before))},
+			{"kheaders_xz_archive", 1, uint64(len(before))},
 			{"init_module", 2, 0},
-			{"kernel_headers_data_end", 1, uint64(len(before + archive))},
+			{"kheaders_xz_archive_end", 1, uint64(len(before + archive))},
 		},
 	}
 }

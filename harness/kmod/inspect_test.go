@@ -60,9 +60,9 @@ func TestParseRefuses(t *testing.T) {
 		"compressed section": {func(o *object) { o.sections[0].flags |= elf.SHF_COMPRESSED }, kmod.ErrNotModule, ".rodata"},
 		"section in memory":  {func(o *object) { o.sections[0].typ = elf.SHT_NOBITS }, kmod.ErrNotModule, ".rodata"},
 		"stripped":           {func(o *object) { o.symbols = nil }, kmod.ErrNoArchive, "symbol table"},
-		"no start":           {func(o *object) { o.symbols[0].name = "x" }, kmod.ErrNoArchive, "0 symbols kernel_headers_data"},
-		"no end":             {func(o *object) { o.symbols[2].name = "x" }, kmod.ErrNoArchive, "0 symbols kernel_headers_data_end"},
-		"two starts":         {func(o *object) { o.symbols[1].name = "kernel_headers_data" }, kmod.ErrNoArchive, "2 symbols"},
+		"no start":           {func(o *object) { o.symbols[0].name = "x" }, kmod.ErrNoArchive, "0 symbols kheaders_xz_archive"},
+		"no end":             {func(o *object) { o.symbols[2].name = "x" }, kmod.ErrNoArchive, "0 symbols kheaders_xz_archive_end"},
+		"two starts":         {func(o *object) { o.symbols[1].name = "kheaders_xz_archive" }, kmod.ErrNoArchive, "2 symbols"},
 		"undefined symbols": {func(o *object) {
 			o.symbols[0].section, o.symbols[2].section = elf.SHN_UNDEF, elf.SHN_UNDEF
 		}, kmod.ErrNoArchive, "one section"},

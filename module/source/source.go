@@ -28,10 +28,11 @@ const Version = "1.0"
 // ArchiveName is the name under which the archive must lie in the directory.
 const ArchiveName = "kheaders_data.tar.xz"
 
-// The symbols before the archive's first byte and after its last one.
+// The symbols before the archive's first byte and after its last one. A kernel
+// that has its own kheaders built in knows that one's by other names.
 const (
-	StartSymbol = "kernel_headers_data"
-	EndSymbol   = "kernel_headers_data_end"
+	StartSymbol = "kheaders_xz_archive"
+	EndSymbol   = "kheaders_xz_archive_end"
 )
 
 // The fields of .modinfo, as modinfo(8) shows it, that describe the archive and

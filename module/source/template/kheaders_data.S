@@ -9,17 +9,17 @@
 	.section .rodata, "a", %progbits
 	.balign 8
 
-	.globl kernel_headers_data
-	.type kernel_headers_data, %object
-kernel_headers_data:
+	.globl kheaders_xz_archive
+	.type kheaders_xz_archive, %object
+kheaders_xz_archive:
 	.incbin "kheaders_data.tar.xz"
-	.size kernel_headers_data, . - kernel_headers_data
+	.size kheaders_xz_archive, . - kheaders_xz_archive
 
-	.globl kernel_headers_data_end
-	.type kernel_headers_data_end, %object
-kernel_headers_data_end:
+	.globl kheaders_xz_archive_end
+	.type kheaders_xz_archive_end, %object
+kheaders_xz_archive_end:
 
 	/* What modinfo says has to be true. A copy cut short ends here. */
-	.if kernel_headers_data_end - kernel_headers_data - KHEADERS_ARCHIVE_SIZE
+	.if kheaders_xz_archive_end - kheaders_xz_archive - KHEADERS_ARCHIVE_SIZE
 	.error "kheaders_data.tar.xz has not the size that kheaders.h gives"
 	.endif

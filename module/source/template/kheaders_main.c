@@ -33,13 +33,13 @@
 
 static size_t kheaders_size(void)
 {
-	return kernel_headers_data_end - kernel_headers_data;
+	return kheaders_xz_archive_end - kheaders_xz_archive;
 }
 
 static ssize_t kheaders_proc_read(struct file *file, char __user *buf,
 				  size_t count, loff_t *pos)
 {
-	return simple_read_from_buffer(buf, count, pos, kernel_headers_data,
+	return simple_read_from_buffer(buf, count, pos, kheaders_xz_archive,
 				       kheaders_size());
 }
 
@@ -98,7 +98,7 @@ static ssize_t kheaders_sysfs_read(struct file *file, struct kobject *kobj,
 				   kheaders_attr_const struct bin_attribute *attr,
 				   char *buf, loff_t pos, size_t count)
 {
-	return memory_read_from_buffer(buf, count, &pos, kernel_headers_data,
+	return memory_read_from_buffer(buf, count, &pos, kheaders_xz_archive,
 				       kheaders_size());
 }
 

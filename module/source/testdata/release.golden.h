@@ -12,8 +12,8 @@
 
 #ifndef __ASSEMBLER__
 /* Arrays: a hardened copy_to_user() takes a scalar for one byte. */
-extern const char kernel_headers_data[];
-extern const char kernel_headers_data_end[];
+extern const char kheaders_xz_archive[];
+extern const char kheaders_xz_archive_end[];
 #endif
 
 #endif

@@ -53,7 +53,7 @@ data=$((modinfo + modinfo_size))
 symtab=$((data + archive_size))
 symtab_size=72 # three symbols
 strtab=$((symtab + symtab_size))
-strtab_size=45 # \0 kernel_headers_data\0 kernel_headers_data_end\0
+strtab_size=45 # \0 kheaders_xz_archive\0 kheaders_xz_archive_end\0
 names=$((strtab + strtab_size))
 names_size=44 # \0 .modinfo\0 .rodata\0 .symtab\0 .strtab\0 .shstrtab\0
 headers=$((names + names_size))
@@ -70,7 +70,7 @@ headers=$((names + names_size))
 	le 8 0 0 0
 	le 4 1; le 1 16 0; le 2 2; le 8 0 0
 	le 4 21; le 1 16 0; le 2 2; le 8 "$archive_size" 0
-	printf '\0kernel_headers_data\0kernel_headers_data_end\0'
+	printf '\0kheaders_xz_archive\0kheaders_xz_archive_end\0'
 	printf '\0.modinfo\0.rodata\0.symtab\0.strtab\0.shstrtab\0'
 	# name, type; flags, address, offset, size; link, info; alignment, entry size
 	le 8 0 0 0 0 0 0 0 0
