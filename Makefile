@@ -42,7 +42,8 @@ e2e:
 # Everything that can go wrong, one by one: each must get its verdict. The table
 # is in out/faults.txt.
 .PHONY: test-faults
-test-faults:
+test-faults: DOCTOR = --profile clang
+test-faults: deps
 	$(GO) test -v -count=1 -parallel 2 -timeout 40m ./tests/faults $(ARGS)
 
 # The same healthy boots, again and again: ARGS="-n 50 -load 4" keeps the
@@ -82,11 +83,11 @@ fuzz:
 		done; \
 	done
 
-# The generated C against checkpatch, W=1, sparse and clang. make test does the
-# first two.
+# The generated C against checkpatch, W=1, sparse and clang, and in kernels that
+# clang has hardened. make test does the first two.
 .PHONY: check-c
 check-c:
-	@$(KHEADERS) doctor --install --quiet --checks
+	@$(KHEADERS) doctor --install --quiet --checks --profile clang
 	$(GO) test -v -count=1 -timeout 30m -run 'TestC$$' ./tests -args -check-c
 
 # Our module beside the kernel's own kheaders.ko: size, memory, time, reads.

@@ -273,7 +273,7 @@ func (w *work) fail(ctx context.Context, err error) {
 
 // stages is the pipeline.
 func (w *work) stages(ctx context.Context, source kernel.Source) error {
-	if err := doctor.Error(doctor.Missing(doctor.Needed(doctor.Examine([]target.Target{w.cell.Target}), w.cell.Profile, w.cell.Mode))); err != nil {
+	if err := doctor.Error(doctor.Missing(doctor.Needed(doctor.Examine(ctx, []target.Target{w.cell.Target}), w.cell.Profile, w.cell.Mode))); err != nil {
 		return err
 	}
 	boot, err := w.ready(ctx, source)
@@ -591,10 +591,8 @@ func Advise(err error, t target.Target) error {
 		return err
 	}
 	if missing, ok := errors.AsType[*run.NotFoundError](err); ok {
-		for _, tool := range doctor.Examine([]target.Target{t}) {
-			if tool.Name == missing.Program {
-				return hint.New(err, doctor.Hint([]doctor.Tool{tool}))
-			}
+		if tool, ok := doctor.Lookup(missing.Program, t); ok {
+			return hint.New(err, doctor.Hint([]doctor.Tool{tool}))
 		}
 	}
 	if errors.Is(err, os.ErrPermission) || errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.ENOTDIR) {

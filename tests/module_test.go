@@ -17,11 +17,13 @@ import (
 
 	"github.com/kheaders/kheaders/harness/kmod"
 	"github.com/kheaders/kheaders/harness/target"
+	"github.com/kheaders/kheaders/harness/toolchain"
+	"github.com/kheaders/kheaders/harness/verdict"
 	"github.com/kheaders/kheaders/module/source"
 )
 
-// checkC has TestC do what needs more tools than everything else: doctor
-// --checks installs them.
+// checkC has TestC do what needs more tools than everything else, and two more
+// kernels.
 var checkC = flag.Bool("check-c", false, "check the C with sparse and clang as well")
 
 // builtKernel is what "kheaders kernel --json" prints.
@@ -177,28 +179,16 @@ func TestC(t *testing.T) {
 			}
 			silent(t, "sparse", out)
 
-			// clang, with a kernel that is configured for it.
-			build := filepath.Join(t.TempDir(), "build")
-			if err := os.Mkdir(build, 0o755); err != nil {
-				t.Fatal(err)
-			}
-			for name, from := range map[string]string{".config": k.Config, "Module.symvers": filepath.Join(k.Build, "Module.symvers")} {
-				text, err := os.ReadFile(from)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if err := os.WriteFile(filepath.Join(build, name), text, 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			argv = []string{"ARCH=" + arch.Name, "LLVM=1", "LOCALVERSION="}
-			makeModule(t, build, append(argv, "-C", k.Source, "O="+build, "olddefconfig")...)
-			makeModule(t, build, append(argv, "-C", k.Source, "O="+build, "-j2", "modules_prepare")...)
-			clang := filepath.Join(t.TempDir(), "module")
-			moduleDir(t, clang, k.Release)
-			silent(t, "clang", makeModule(t, clang, append(argv, "-C", build, "M="+clang, "W=1")...))
-			if _, err := kmod.Inspect(filepath.Join(clang, kmod.ModuleFile)); err != nil {
-				t.Error(err)
+			// clang, for a kernel that it has built, and in it: calls through
+			// pointers and copies are checked there.
+			tools := toolchain.Clang(t.Context(), arch)
+			clang := testKernel(t, arch, "--profile", "clang")
+			dir = filepath.Join(t.TempDir(), "module")
+			moduleDir(t, dir, clang.Release)
+			silent(t, "clang", makeModule(t, dir, append(tools.Variables(), "-C", clang.Build, "M="+dir, "W=1")...))
+			booted := test(t, "--kernel", "debian:6.12", "--arch", arch.Name, "--profile", "clang")
+			if booted.code != 0 || len(booted.run.Cells) != 1 || booted.run.Cells[0].Verdict != verdict.Pass {
+				t.Errorf("exit code %d; it printed:\n%s", booted.code, booted.output)
 			}
 		})
 	}

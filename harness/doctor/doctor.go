@@ -15,6 +15,7 @@ import (
 	"github.com/kheaders/kheaders/harness/hint"
 	"github.com/kheaders/kheaders/harness/run"
 	"github.com/kheaders/kheaders/harness/target"
+	"github.com/kheaders/kheaders/harness/toolchain"
 )
 
 // Tool is something that has to be installed.
@@ -35,7 +36,29 @@ type Tool struct {
 func (t Tool) Missing() bool { return t.Path == "" }
 
 // Examine looks for everything that the given targets need.
-func Examine(targets []target.Target) []Tool {
+func Examine(ctx context.Context, targets []target.Target) []Tool {
+	// The names are the same for all targets.
+	tools := table(targets, toolchain.Clang(ctx, target.Target{}))
+	for i := range tools {
+		tools[i].Path = find(tools[i].Name)
+	}
+	return tools
+}
+
+// Lookup returns the tool of that name, without looking for it.
+func Lookup(name string, t target.Target) (Tool, bool) {
+	for _, clang := range []toolchain.Toolchain{toolchain.LLVM(t, toolchain.PackagedLLVM), toolchain.LLVM(t, "")} {
+		for _, tool := range table([]target.Target{t}, clang) {
+			if tool.Name == name {
+				return tool, true
+			}
+		}
+	}
+	return Tool{}, false
+}
+
+// table lists what the targets need, with that clang where one is needed.
+func table(targets []target.Target, clang toolchain.Toolchain) []Tool {
 	tools := []Tool{
 		{Name: "go", Package: "golang-go", For: "the guest's programs"},
 		{Name: "make", Package: "make", For: "kernels and modules"},
@@ -58,31 +81,22 @@ func Examine(targets []target.Target) []Tool {
 		}
 		tools = append(tools, Tool{Name: t.QEMU, Package: t.QEMUPackage, For: "booting " + t.Name})
 	}
-	tools = append(tools,
+	llvm := strings.TrimPrefix(clang.Compiler(), "clang")
+	return append(tools,
+		Tool{Name: clang.Compiler(), Package: "clang" + llvm, For: "kernels of the clang profile", Only: []string{"clang"}},
+		Tool{Name: clang.Linker(), Package: "lld" + llvm, For: "kernels of the clang profile", Only: []string{"clang"}},
+		Tool{Name: clang.Archiver(), Package: "llvm" + llvm, For: "kernels of the clang profile", Only: []string{"clang"}},
 		Tool{Name: "cpio", Package: "cpio", For: "the kernel's own kheaders", Only: []string{"ikheaders", "ikheaders-m"}},
 		Tool{Name: "openssl", Package: "openssl", For: "a key for signed modules", Only: []string{"signed"}},
 		Tool{Name: "openssl/evp.h", Package: "libssl-dev", For: "signing modules", Only: []string{"signed"}},
 		Tool{Name: "dkms", Package: "dkms", For: "modules for a distribution's kernel", Only: []string{"dkms"}},
 		Tool{Name: "pahole", Package: "pahole", For: "modules for a distribution's kernel with BTF", Only: []string{"dkms"}},
 	)
-	for i := range tools {
-		tools[i].Path = find(tools[i].Name)
-	}
-	return tools
 }
 
 // Checks looks for what checking the generated C needs besides.
 func Checks() []Tool {
-	tools := []Tool{
-		{Name: "sparse", Package: "sparse", For: "checking the generated C"},
-		{Name: "clang", Package: "clang", For: "checking the generated C"},
-		{Name: "ld.lld", Package: "lld", For: "checking the generated C"},
-		{Name: "llvm-ar", Package: "llvm", For: "checking the generated C"},
-	}
-	for i := range tools {
-		tools[i].Path = find(tools[i].Name)
-	}
-	return tools
+	return []Tool{{Name: "sparse", Package: "sparse", For: "checking the generated C", Path: find("sparse")}}
 }
 
 // Needed returns those of the tools that the given profiles and modes need.

@@ -55,7 +55,7 @@ func names(tools []Tool) []string {
 func TestExamine(t *testing.T) {
 	all := target.All()
 	everything := map[string]string{}
-	for _, tool := range Examine(all) {
+	for _, tool := range Examine(t.Context(), all) {
 		if tool.Name == "" || tool.Package == "" || tool.For == "" {
 			t.Errorf("%+v leaves something out", tool)
 		}
@@ -70,7 +70,7 @@ func TestExamine(t *testing.T) {
 	// Headers are looked for where they are, programs in PATH.
 	dir := fakes(t, everything)
 	t.Setenv("PATH", dir)
-	for _, tool := range Examine(all) {
+	for _, tool := range Examine(t.Context(), all) {
 		want := filepath.Join(dir, tool.Name)
 		if strings.HasSuffix(tool.Name, ".h") {
 			want = "/usr/include/" + tool.Name
@@ -84,7 +84,7 @@ func TestExamine(t *testing.T) {
 	}
 
 	t.Setenv("PATH", t.TempDir())
-	for _, tool := range Examine(all) {
+	for _, tool := range Examine(t.Context(), all) {
 		if !tool.Missing() && !strings.HasSuffix(tool.Name, ".h") {
 			t.Errorf("%s was found at %s in an empty directory", tool.Name, tool.Path)
 		}
@@ -92,7 +92,7 @@ func TestExamine(t *testing.T) {
 
 	// What a profile needs is asked for with that profile alone.
 	const profile = "signed"
-	with, without := Needed(Examine(all), profile), Needed(Examine(all), "another")
+	with, without := Needed(Examine(t.Context(), all), profile), Needed(Examine(t.Context(), all), "another")
 	if got := names(with); !slices.Contains(got, "openssl") || !slices.Contains(got, "make") || slices.Contains(got, "cpio") {
 		t.Errorf("profile %s needs %v", profile, got)
 	}
@@ -100,10 +100,20 @@ func TestExamine(t *testing.T) {
 		t.Errorf("without a profile this is needed: %v", got)
 	}
 
+	// What is missing can be named, whichever clang there is.
+	for name, want := range map[string]string{"ld.lld": "lld", "ld.lld-19": "lld-19", "gcc": "gcc"} {
+		if tool, ok := Lookup(name, all[0]); !ok || tool.Package != want || !tool.Missing() {
+			t.Errorf("%s is %+v", name, tool)
+		}
+	}
+	if tool, ok := Lookup("ld.gold", all[0]); ok {
+		t.Errorf("ld.gold is %+v", tool)
+	}
+
 	// Each target asks for its own QEMU, and for a cross compiler unless the
 	// host is of its kind.
 	for _, a := range all {
-		got := names(Examine([]target.Target{a}))
+		got := names(Examine(t.Context(), []target.Target{a}))
 		for _, b := range all {
 			if want := a.Name == b.Name; slices.Contains(got, b.QEMU) != want {
 				t.Errorf("%s needs %s: %v", a.Name, b.QEMU, !want)
@@ -114,7 +124,7 @@ func TestExamine(t *testing.T) {
 		}
 	}
 	foreign := target.Target{Name: "riscv", GOARCH: "riscv64", CrossPrefix: "riscv64_x-linux-gnu-", QEMU: "q", QEMUPackage: "q"}
-	tools := Needed(Examine([]target.Target{foreign}))
+	tools := Needed(Examine(t.Context(), []target.Target{foreign}))
 	if cross := tools[len(tools)-2]; cross.Name != "riscv64_x-linux-gnu-gcc" || cross.Package != "gcc-riscv64-x-linux-gnu" {
 		t.Errorf("the cross compiler is %+v", cross)
 	}

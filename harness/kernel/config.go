@@ -66,6 +66,25 @@ func seriesOf(version string) (series, error) {
 // before tells whether s is older than t.
 func (s series) before(t series) bool { return slices.Compare(s[:], t[:]) < 0 }
 
+// clangSymbol is what a kernel's configuration says of its compiler. A fragment
+// that asks for it has the kernel built by clang.
+const clangSymbol = "CC_IS_CLANG"
+
+// UsesClang tells whether a profile's kernels are built by clang.
+func UsesClang(profile string) bool {
+	text, err := fragments.ReadFile("config/" + profilePrefix + profile + configSuffix)
+	if err != nil {
+		return false // the default profile has none
+	}
+	list, err := parseFragment(string(text), new(int))
+	return err == nil && wantsClang(list)
+}
+
+// wantsClang tells whether a kernel with these requests is built by clang.
+func wantsClang(list []request) bool {
+	return slices.ContainsFunc(list, func(r request) bool { return r.symbol == clangSymbol && r.value == "y" })
+}
+
 // line returns the request as a line of .config.
 func (r request) line() string {
 	if r.value == "n" {

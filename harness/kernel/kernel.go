@@ -29,6 +29,7 @@ import (
 	"github.com/kheaders/kheaders/harness/hint"
 	"github.com/kheaders/kheaders/harness/run"
 	"github.com/kheaders/kheaders/harness/target"
+	"github.com/kheaders/kheaders/harness/toolchain"
 )
 
 // kernelFormat is part of every kernel's key. It changes when Build does
@@ -130,7 +131,11 @@ func Build(ctx context.Context, store cache.Store, source Source, o BuildOptions
 	if _, err := os.Stat(filepath.Join(source.Dir, "arch", o.Target.SrcArch, "Makefile")); errors.Is(err, fs.ErrNotExist) {
 		return Kernel{}, hint.Usage(fmt.Errorf("the kernel tree %s has no arch/%s", source.Dir, o.Target.SrcArch), "choose another --arch, or a kernel that has "+o.Target.Name)
 	}
-	tools, err := toolchain(ctx, o.Target)
+	tools := toolchain.GCC(o.Target)
+	if wantsClang(asked) {
+		tools = toolchain.Clang(ctx, o.Target)
+	}
+	versions, err := tools.Identity(ctx)
 	if err != nil {
 		return Kernel{}, err
 	}
@@ -141,7 +146,7 @@ func Build(ctx context.Context, store cache.Store, source Source, o BuildOptions
 	}
 	keyOf := func(asked []request) cache.Key {
 		parts := []string{kernelFormat, filepath.Dir(root), source.Dir, source.Key, o.Target.Name, o.Target.ImageTarget, formatRequests(asked), runtime.GOARCH}
-		return cache.KeyOf(slices.Concat(parts, tools, buildVariables, o.Variables, o.Inputs)...)
+		return cache.KeyOf(slices.Concat(parts, versions, buildVariables, o.Variables, o.Inputs)...)
 	}
 	key := keyOf(asked)
 
@@ -158,11 +163,13 @@ func Build(ctx context.Context, store cache.Store, source Source, o BuildOptions
 				return nil, fmt.Errorf("removing an old log: %w", err)
 			}
 		}
-		seed, err := findSeed(store, o, source.Version, more, keyOf)
-		if err != nil {
-			return nil, err
+		seed := ""
+		if !wantsClang(asked) { // which would compile all of it again
+			if seed, err = findSeed(store, o, source.Version, more, keyOf); err != nil {
+				return nil, err
+			}
 		}
-		if err := build(ctx, store, source, o, asked, seed, dir, log); err != nil {
+		if err := build(ctx, store, source, o, tools, asked, seed, dir, log); err != nil {
 			return nil, diskFull(err, dir)
 		}
 		names := []string{configName}
@@ -198,24 +205,6 @@ func Build(ctx context.Context, store cache.Store, source Source, o BuildOptions
 	return k, nil
 }
 
-// toolchain returns what identifies the tools whose output is in the kernel.
-func toolchain(ctx context.Context, t target.Target) ([]string, error) {
-	var versions []string
-	for _, program := range []string{"gcc", "ld"} {
-		out, err := run.Cmd{Argv: []string{t.Cross() + program, "--version"}, Env: plainMessages}.Output(ctx)
-		if err != nil {
-			return nil, err
-		}
-		versions = append(versions, string(out))
-	}
-	if !t.Native() { // for the programs that run during the build
-		if _, err := run.Look("gcc"); err != nil {
-			return nil, err
-		}
-	}
-	return versions, nil
-}
-
 // findSeed returns the object tree of the default profile, if there is one and
 // the kernel is of another. A profile changes little of it, and kbuild knows
 // what depends on that. More is what is asked for besides the profile.
@@ -236,8 +225,8 @@ func findSeed(store cache.Store, o BuildOptions, version string, more []request,
 
 // build configures and builds a kernel in dir, from scratch or from a copy of
 // the object tree seed.
-func build(ctx context.Context, store cache.Store, source Source, o BuildOptions, asked []request, seed, dir, log string) error {
-	m := maker{source: source.Dir, object: filepath.Join(dir, objectName), target: o.Target, log: log, progress: o.Progress, variables: o.Variables}
+func build(ctx context.Context, store cache.Store, source Source, o BuildOptions, tools toolchain.Toolchain, asked []request, seed, dir, log string) error {
+	m := maker{source: source.Dir, object: filepath.Join(dir, objectName), tools: tools, log: log, progress: o.Progress, variables: o.Variables}
 	if seed != "" {
 		// Times and all: kbuild goes by them.
 		if err := (run.Cmd{Argv: []string{"cp", "-a", "--reflink=auto", seed, m.object}, Log: log}).Run(ctx); err != nil {

@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/kheaders/kheaders/harness/run"
-	"github.com/kheaders/kheaders/harness/target"
+	"github.com/kheaders/kheaders/harness/toolchain"
 )
 
 // buildVariables are fixed so that the same source gives the same kernel. An
@@ -70,7 +70,7 @@ func ambient(environ []string) []string {
 // maker calls a kernel tree's make.
 type maker struct {
 	source, object string
-	target         target.Target
+	tools          toolchain.Toolchain
 	log            string
 	progress       func(string)
 	variables      []string // beyond buildVariables
@@ -85,7 +85,8 @@ func (m maker) argv(args ...string) []string {
 			argv = append(argv, "-u", name)
 		}
 	}
-	argv = append(argv, "make", "-C", m.source, "O="+m.object, "ARCH="+m.target.Name, "CROSS_COMPILE="+m.target.Cross())
+	argv = append(argv, "make", "-C", m.source, "O="+m.object)
+	argv = append(argv, m.tools.Variables()...)
 	argv = append(argv, buildVariables...)
 	argv = append(argv, m.variables...)
 	return append(argv, args...)

@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -20,6 +21,7 @@ import (
 	"github.com/kheaders/kheaders/harness/hint"
 	"github.com/kheaders/kheaders/harness/run"
 	"github.com/kheaders/kheaders/harness/target"
+	"github.com/kheaders/kheaders/harness/toolchain"
 	"github.com/kheaders/kheaders/module/source"
 )
 
@@ -106,13 +108,15 @@ func build(ctx context.Context, k Kernel, o BuildOptions) error {
 	// Debug information would name the directory otherwise. The module's own
 	// Kbuild cannot see to it: kheaders.mod.c is compiled without it.
 	relocate := "-fdebug-prefix-map=" + dir + "=."
+	tools := toolchain.GCC(o.Target)
+	if k.clang {
+		tools = toolchain.Clang(ctx, o.Target)
+	}
 	err = run.Cmd{
-		Argv: []string{
-			"make", "-C", k.Dir, "M=" + dir,
-			"ARCH=" + o.Target.Name, "CROSS_COMPILE=" + o.Target.Cross(),
+		Argv: slices.Concat([]string{"make", "-C", k.Dir, "M=" + dir}, tools.Variables(), []string{
 			"KCFLAGS=" + relocate, "KAFLAGS=" + relocate,
 			"-j" + strconv.Itoa(max(1, o.Jobs)), "modules",
-		},
+		}),
 		Env: environment,
 		Log: o.Log,
 	}.Run(ctx)

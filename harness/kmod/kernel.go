@@ -35,6 +35,8 @@ type Kernel struct {
 	// (CONFIG_IKHEADERS=m).
 	OwnModule string
 
+	// clang says that the kernel was built by clang, as its modules are then.
+	clang bool
 	// btf says that a module's build needs pahole, for type information beside
 	// the kernel's own.
 	btf bool
@@ -109,6 +111,7 @@ func examine(dir string) (Kernel, error) {
 	if config["CONFIG_IKHEADERS_PROC"] == "y" {
 		return Kernel{}, hint.Usage(fmt.Errorf("the kernel in %s has /proc/kheaders.tar.xz built in (CONFIG_IKHEADERS_PROC=y)", dir), "it needs no module")
 	}
+	k.clang = config["CONFIG_CC_IS_CLANG"] == "y"
 	if config["CONFIG_MODULE_DECOMPRESS"] == "y" {
 		for option, suffix := range map[string]string{
 			"CONFIG_MODULE_COMPRESS_XZ": ".xz", "CONFIG_MODULE_COMPRESS_ZSTD": ".zst", "CONFIG_MODULE_COMPRESS_GZIP": ".gz",

@@ -54,6 +54,18 @@ var samples = map[string][]string{
 		"INFO: task rmmod:58 blocked in I/O wait for more than 120 seconds.",
 	},
 	"refcount": {"refcount_t: underflow; use-after-free."},
+	"cfi": {
+		"CFI failure at init_module+0x2c/0x84 [kheaders] (target: fault_takes+0x0/0x8 [kheaders]; expected type: 0x2ba4ecf5)",
+		"CFI failure at do_one_initcall+0xdc/0x24c (no target information)",
+	},
+	"fortify": {
+		"detected buffer overflow in memcpy",
+		"memcpy: detected buffer overflow: 16 byte write of buffer size 8",
+	},
+	"usercopy": {
+		"usercopy: Kernel memory exposure attempt detected from SLUB object 'kmalloc-16' (offset 0, size 64)!",
+		"usercopy: Kernel memory overwrite attempt detected to kernel text (offset 64, size 8)!",
+	},
 	"list-corruption": {
 		"list_add corruption. prev->next should be next (0), but was 1. (prev=2).",
 		"list_del corruption. next->prev should be 0, but was 1. (next=2)",

@@ -310,7 +310,7 @@ func runShell(ctx context.Context, c *call) error {
 		return err
 	}
 	// A test has a verdict for it; we find out before anything is built.
-	if err := doctor.Error(doctor.Missing(doctor.Needed(doctor.Examine(cfg.Targets), slices.Concat(cfg.Profiles, cfg.Modes)...))); err != nil {
+	if err := doctor.Error(doctor.Missing(doctor.Needed(doctor.Examine(ctx, cfg.Targets), slices.Concat(cfg.Profiles, cfg.Modes)...))); err != nil {
 		return err
 	}
 	boot, release, err := harness.Prepare(ctx, cfg)
@@ -593,6 +593,7 @@ func runInitramfs(ctx context.Context, c *call) error {
 
 func runDoctor(ctx context.Context, c *call) error {
 	archs := c.listFlag("arch", "look for what this `ARCH`itecture needs; repeatable (default all)")
+	profiles := c.listFlag("profile", "look for what this `PROFILE` alone needs as well; repeatable (default all that gcc builds)")
 	modes := c.listFlag("mode", "look for what this `MODE` of test alone needs as well; repeatable")
 	install := c.flags.Bool("install", false, "install what is missing, with apt")
 	quiet := c.flags.Bool("quiet", false, "print nothing when nothing is missing")
@@ -612,13 +613,20 @@ func runDoctor(ctx context.Context, c *call) error {
 		}
 		targets = append(targets, t)
 	}
+	for _, profile := range *profiles {
+		if err := checkProfile(profile); err != nil {
+			return err
+		}
+	}
 	for _, mode := range *modes {
 		if err := checkMode(mode); err != nil {
 			return err
 		}
 	}
+	// The rest of LLVM is large, and only for who asks for it.
+	plain := slices.DeleteFunc(kernel.Profiles(), kernel.UsesClang)
 	examine := func() []doctor.Tool {
-		tools := doctor.Needed(doctor.Examine(targets), slices.Concat(kernel.Profiles(), *modes)...)
+		tools := doctor.Needed(doctor.Examine(ctx, targets), slices.Concat(plain, *profiles, *modes)...)
 		if *checks {
 			tools = append(tools, doctor.Checks()...)
 		}
