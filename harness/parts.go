@@ -60,7 +60,8 @@ func checkArchive(ctx context.Context, path, release string) (err error) {
 // WriteModule writes a directory from which make builds kheaders.ko around an
 // archive. The directory must be new or empty; it appears whole or not at all.
 // With kernelBuild, the directory in which a kernel was built, an archive of
-// another kernel is refused, and so is a kernel that could not load the module.
+// another kernel or another configuration is refused, and so is a kernel that
+// could not load the module.
 func WriteModule(ctx context.Context, archivePath, kernelBuild, dir string) error {
 	info, err := headers.Inspect(ctx, archivePath)
 	if err != nil {
@@ -74,6 +75,9 @@ func WriteModule(ctx context.Context, archivePath, kernelBuild, dir string) erro
 		if info.Release != k.Release {
 			return hint.Usage(fmt.Errorf("%s has the headers of %q, and the kernel in %s is %q", archivePath, info.Release, kernelBuild, k.Release),
 				"pack that kernel's own: kheaders archive --build "+kernelBuild)
+		}
+		if err := headers.CheckConfig(ctx, archivePath, kernelBuild); err != nil {
+			return err
 		}
 	}
 	files, err := source.Render(source.Archive{SHA256: info.SHA256, Size: info.Size, Release: info.Release})

@@ -6,9 +6,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/kheaders/kheaders/harness/hint"
 	"github.com/kheaders/kheaders/harness/target"
@@ -38,6 +42,74 @@ func Inspect(ctx context.Context, path string) (_ Info, err error) {
 		return Info{}, explainArchive(path, err)
 	}
 	return Info{Path: path, Arch: archName(info), Info: info}, nil
+}
+
+// configHeader is the kernel's configuration, for its C.
+const configHeader = "include/generated/autoconf.h"
+
+// CheckConfig compares the configuration in an archive with the one of a kernel's
+// build. Headers that were configured otherwise have other structures, whatever
+// the release: a difference is a [hint.Usage] error.
+func CheckConfig(ctx context.Context, path, build string) (err error) {
+	f, err := open(path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	var packed []byte
+	found := errors.New("found")
+	_, err = archive.Walk(ctx, f, archive.Limits{}, func(e archive.Entry, content io.Reader) error {
+		if e.Name != configHeader {
+			return nil
+		}
+		if packed, err = io.ReadAll(content); err != nil {
+			return err
+		}
+		return found
+	})
+	if err != nil && !errors.Is(err, found) {
+		return explainArchive(path, err)
+	}
+	text, err := os.ReadFile(filepath.Join(build, configHeader))
+	if err != nil {
+		return fmt.Errorf("reading the kernel's configuration: %w", err)
+	}
+	theirs, ours := settings(packed), settings(text)
+	var differ []string
+	for symbol := range maps.Keys(theirs) {
+		if value, ok := ours[symbol]; !ok || value != theirs[symbol] {
+			differ = append(differ, symbol)
+		}
+	}
+	for symbol := range maps.Keys(ours) {
+		if _, ok := theirs[symbol]; !ok {
+			differ = append(differ, symbol)
+		}
+	}
+	if len(differ) == 0 {
+		return nil
+	}
+	slices.Sort(differ)
+	say := func(settings map[string]string) string {
+		if value, ok := settings[differ[0]]; ok {
+			return value
+		}
+		return "not set"
+	}
+	return hint.Usage(fmt.Errorf("%s has the headers of another configuration than the kernel in %s: %s is %s, and %s here (differences: %d)",
+		path, build, differ[0], say(theirs), say(ours), len(differ)), "pack that kernel's own: kheaders archive --build "+build)
+}
+
+// settings reads the definitions in an autoconf.h.
+func settings(text []byte) map[string]string {
+	found := map[string]string{}
+	for line := range strings.Lines(string(text)) {
+		if rest, ok := strings.CutPrefix(line, "#define "); ok {
+			symbol, value, _ := strings.Cut(strings.TrimSpace(rest), " ")
+			found[symbol] = strings.TrimSpace(value)
+		}
+	}
+	return found
 }
 
 // Extract unpacks an archive into dir, which must be missing or empty, and
