@@ -20,7 +20,7 @@ qemu-test: deps
 	$(KHEADERS) test $(ARGS)
 
 .PHONY: test
-test: DOCTOR = --mode dkms
+test: DOCTOR = --mode dkms --bpf
 test: deps unit e2e
 	$(GO) test -v -count=1 -parallel 2 -timeout 20m -run '$(FEW_FAULTS)' ./tests/faults
 
@@ -42,7 +42,7 @@ e2e:
 # Everything that can go wrong, one by one: each must get its verdict. The table
 # is in out/faults.txt.
 .PHONY: test-faults
-test-faults: DOCTOR = --profile clang
+test-faults: DOCTOR = --profile clang --bpf
 test-faults: deps
 	$(GO) test -v -count=1 -parallel 2 -timeout 40m ./tests/faults $(ARGS)
 
@@ -87,7 +87,7 @@ fuzz:
 # clang has hardened. make test does the first two.
 .PHONY: check-c
 check-c:
-	@$(KHEADERS) doctor --install --quiet --checks --profile clang
+	@$(KHEADERS) doctor --install --quiet --checks --profile clang --bpf
 	$(GO) test -v -count=1 -timeout 30m -run 'TestC$$' ./tests -args -check-c
 
 # Our module beside the kernel's own kheaders.ko: size, memory, time, reads.

@@ -58,6 +58,8 @@ type Config struct {
 	Tests string
 	// Thorough has the guest decode the whole archive.
 	Thorough bool
+	// BPF has the guest load a BPF program that was compiled against the archive.
+	BPF bool
 	// Compressor makes the archive: "xz", the default, or "go".
 	Compressor string
 	// Accel is the accelerator: "auto", the default, "kvm" or "tcg".
@@ -273,7 +275,11 @@ func (w *work) fail(ctx context.Context, err error) {
 
 // stages is the pipeline.
 func (w *work) stages(ctx context.Context, source kernel.Source) error {
-	if err := doctor.Error(doctor.Missing(doctor.Needed(doctor.Examine(ctx, []target.Target{w.cell.Target}), w.cell.Profile, w.cell.Mode))); err != nil {
+	uses := []string{w.cell.Profile, w.cell.Mode}
+	if w.BPF {
+		uses = append(uses, doctor.BPF)
+	}
+	if err := doctor.Error(doctor.Missing(doctor.Needed(doctor.Examine(ctx, []target.Target{w.cell.Target}), uses...))); err != nil {
 		return err
 	}
 	boot, err := w.ready(ctx, source)
@@ -297,6 +303,8 @@ type Boot struct {
 	work    *work
 	built   kernel.Kernel
 	archive archiveFile
+	// bpf is the compiled BPF program, or empty.
+	bpf     string
 	drivers []kmod.Driver
 	made    moduleFiles
 	// sysfsTaken says that the kernel's own kheaders has the file in /sys.
@@ -334,6 +342,9 @@ func (w *work) ready(ctx context.Context, source kernel.Source) (*Boot, error) {
 			return err
 		}
 		if b.archive, err = w.packHeaders(groupCtx, b.built); err != nil {
+			return err
+		}
+		if b.bpf, err = w.compileBPF(groupCtx, b.built, b.archive); err != nil {
 			return err
 		}
 		if w.cell.Mode == ModeBuiltin {

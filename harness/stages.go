@@ -19,6 +19,7 @@ import (
 
 	"github.com/google/renameio/v2"
 
+	"github.com/kheaders/kheaders/harness/bpf"
 	"github.com/kheaders/kheaders/harness/cache"
 	"github.com/kheaders/kheaders/harness/guest"
 	"github.com/kheaders/kheaders/harness/headers"
@@ -75,6 +76,7 @@ func (w *work) path(name string) string { return filepath.Join(w.dir, name) }
 // The logs of a cell. A stage whose result is in the cache writes none.
 const (
 	kernelLog  = "kernel.log"
+	bpfLog     = "bpf.log"
 	moduleLog  = "module.log"
 	guestLog   = "guest.log"
 	consoleLog = "console.log"
@@ -93,7 +95,7 @@ var (
 
 // listLogs lists the logs that were written in the report.
 func (w *work) listLogs() {
-	for _, name := range []string{kernelLog, moduleLog, guestLog, consoleLog, timesLog, eventsLog, qemuLog} {
+	for _, name := range []string{kernelLog, bpfLog, moduleLog, guestLog, consoleLog, timesLog, eventsLog, qemuLog} {
 		if _, err := os.Stat(w.path(name)); err == nil {
 			w.out.AddLog(w.path(name))
 		}
@@ -198,6 +200,39 @@ func (w *work) packHeaders(ctx context.Context, built kernel.Kernel) (archiveFil
 	w.say("headers", "%d bytes, sha256 %.12s…", file.Size, file.SHA256)
 	w.out.Digests.Host = file.SHA256
 	return file, w.artifact("headers", file.Path)
+}
+
+// compileBPF compiles a BPF program against the archive, if one is asked for.
+func (w *work) compileBPF(ctx context.Context, built kernel.Kernel, packed archiveFile) (string, error) {
+	if !w.BPF {
+		return "", nil
+	}
+	defer w.stage("bpf", time.Now())
+	missing, err := built.Missing(bpf.Needed...)
+	if err != nil {
+		return "", err
+	}
+	if len(missing) > 0 {
+		return "", hint.New(&buildError{fmt.Errorf("a BPF program cannot look into this kernel: it is built without %s", strings.Join(missing, ", "))},
+			"leave --bpf out, or use --profile clang or a distribution's kernel")
+	}
+	key, err := bpf.Key(ctx)
+	if err != nil {
+		return "", err
+	}
+	entry, err := w.store.Get(ctx, "bpf", cache.KeyOf(key, w.cell.Target.Name, packed.SHA256), func(ctx context.Context, dir string) ([]string, error) {
+		w.say("bpf", "compiling")
+		return []string{bpf.ObjectName}, bpf.Compile(ctx, packed.Path, w.cell.Target, dir, w.path(bpfLog))
+	})
+	if _, failed := errors.AsType[*run.Error](err); failed {
+		err = &buildError{err}
+	}
+	if err != nil {
+		return "", err
+	}
+	path := entry.Path(bpf.ObjectName)
+	w.say("bpf", "a program is compiled against the headers")
+	return path, w.artifact("bpf", path)
 }
 
 // moduleFiles are the module and what the guest tests need besides it.
@@ -334,8 +369,7 @@ func (b *Boot) initramfs(plan wire.Plan) (string, error) {
 	return path, b.work.artifact("initramfs", path)
 }
 
-// variants are the modules besides kheaders.ko that the guest tests need on this
-// kernel. They are named in what the guest is to expect.
+// variants are what the guest tests need on this kernel besides kheaders.ko. They are named in what the guest is to expect.
 func (b *Boot) variants(expect *wire.Expect) []initramfs.File {
 	expect.SysfsTaken = b.sysfsTaken
 	var files []initramfs.File
@@ -346,6 +380,9 @@ func (b *Boot) variants(expect *wire.Expect) []initramfs.File {
 	}
 	if b.OwnModule != "" {
 		add(&expect.OwnModule, "own.ko", b.OwnModule)
+	}
+	if b.bpf != "" {
+		add(&expect.BPF, bpf.ObjectName, b.bpf)
 	}
 	if b.made.kernel.Signed {
 		add(&expect.Unsigned, kmod.UnsignedFile, b.made.path(kmod.UnsignedFile))

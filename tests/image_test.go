@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -17,9 +18,10 @@ import (
 
 // TestDebianImage61 boots the kernel that Debian has built, with a module that
 // was built against Debian's headers: by us, and by DKMS, which packs the
-// headers without us. Equal digests say that both packed the same bytes.
+// headers without us. Equal digests say that both packed the same bytes. A BPF
+// program that is compiled against them finds its way in that kernel.
 func TestDebianImage61(t *testing.T) {
-	out := test(t, "--kernel", "debian-image:6.1", "--mode", "module", "--mode", "dkms")
+	out := test(t, "--kernel", "debian-image:6.1", "--mode", "module", "--mode", "dkms", "--bpf")
 	if out.code != 0 {
 		t.Fatalf("exit code %d, want 0; it printed:\n%s", out.code, out.output)
 	}
@@ -32,6 +34,11 @@ func TestDebianImage61(t *testing.T) {
 		d := cell.Digests
 		if len(d.Host) != 64 || d.Host != d.Module || d.Host != d.Guest {
 			t.Errorf("%s %s: the archive's digests differ or are missing: %+v", cell.Arch, cell.Mode, d)
+		}
+		if !slices.ContainsFunc(cell.Tests, func(test verdict.Test) bool {
+			return test.Name == "TestHeadersInBPF" && test.Status == verdict.StatusPass
+		}) {
+			t.Errorf("%s %s: no BPF program has run", cell.Arch, cell.Mode)
 		}
 		if len(cell.Tests) < 20 {
 			t.Errorf("%s %s: only %d tests reported", cell.Arch, cell.Mode, len(cell.Tests))

@@ -186,7 +186,7 @@ func TestC(t *testing.T) {
 			dir = filepath.Join(t.TempDir(), "module")
 			moduleDir(t, dir, clang.Release)
 			silent(t, "clang", makeModule(t, dir, append(tools.Variables(), "-C", clang.Build, "M="+dir, "W=1")...))
-			booted := test(t, "--kernel", "debian:6.12", "--arch", arch.Name, "--profile", "clang")
+			booted := test(t, "--kernel", "debian:6.12", "--arch", arch.Name, "--profile", "clang", "--bpf")
 			if booted.code != 0 || len(booted.run.Cells) != 1 || booted.run.Cells[0].Verdict != verdict.Pass {
 				t.Errorf("exit code %d; it printed:\n%s", booted.code, booted.output)
 			}

@@ -26,11 +26,16 @@ type Tool struct {
 	Package string `json:"package"`
 	// For says what it is needed for.
 	For string `json:"for"`
-	// Only are the kernel profiles and modes that alone need it; none: all do.
+	// Only are the kernel profiles and modes, or [BPF], that alone need it;
+	// none: all do.
 	Only []string `json:"only,omitempty"`
 	// Path is where it was found, or empty.
 	Path string `json:"path,omitempty"`
 }
+
+// BPF is what needs a tool that compiles BPF programs, besides the profiles and
+// modes.
+const BPF = "bpf"
 
 // Missing tells whether the tool was not found.
 func (t Tool) Missing() bool { return t.Path == "" }
@@ -86,6 +91,7 @@ func table(targets []target.Target, clang toolchain.Toolchain) []Tool {
 		Tool{Name: clang.Compiler(), Package: "clang" + llvm, For: "kernels of the clang profile", Only: []string{"clang"}},
 		Tool{Name: clang.Linker(), Package: "lld" + llvm, For: "kernels of the clang profile", Only: []string{"clang"}},
 		Tool{Name: clang.Archiver(), Package: "llvm" + llvm, For: "kernels of the clang profile", Only: []string{"clang"}},
+		Tool{Name: "clang", Package: "clang", For: "a BPF program (--bpf)", Only: []string{BPF}},
 		Tool{Name: "cpio", Package: "cpio", For: "the kernel's own kheaders", Only: []string{"ikheaders", "ikheaders-m"}},
 		Tool{Name: "openssl", Package: "openssl", For: "a key for signed modules", Only: []string{"signed"}},
 		Tool{Name: "openssl/evp.h", Package: "libssl-dev", For: "signing modules", Only: []string{"signed"}},
@@ -99,7 +105,8 @@ func Checks() []Tool {
 	return []Tool{{Name: "sparse", Package: "sparse", For: "checking the generated C", Path: find("sparse")}}
 }
 
-// Needed returns those of the tools that the given profiles and modes need.
+// Needed returns those of the tools that the given profiles and modes need, and
+// [BPF] when it is among them.
 func Needed(tools []Tool, uses ...string) []Tool {
 	return slices.DeleteFunc(slices.Clone(tools), func(t Tool) bool {
 		used := func(only string) bool { return slices.Contains(uses, only) }

@@ -197,12 +197,21 @@ func Build(ctx context.Context, store cache.Store, source Source, o BuildOptions
 		return Kernel{}, fmt.Errorf("reading the kernel's release: %w", err)
 	}
 	k.Release = strings.TrimSpace(string(release))
+	missing, err := k.Missing("CONFIG_KASAN")
+	k.Instrumented = len(missing) == 0
+	return k, err
+}
+
+// Missing returns those of the options, such as CONFIG_BPF_SYSCALL, that are not
+// built into the kernel.
+func (k Kernel) Missing(options ...string) ([]string, error) {
 	config, err := os.ReadFile(k.Config)
 	if err != nil {
-		return Kernel{}, fmt.Errorf("reading the kernel's configuration: %w", err)
+		return nil, fmt.Errorf("reading the kernel's configuration: %w", err)
 	}
-	k.Instrumented = strings.Contains("\n"+string(config), "\nCONFIG_KASAN=y\n")
-	return k, nil
+	return slices.DeleteFunc(slices.Clone(options), func(option string) bool {
+		return strings.Contains("\n"+string(config), "\n"+option+"=y\n")
+	}), nil
 }
 
 // findSeed returns the object tree of the default profile, if there is one and

@@ -64,6 +64,9 @@ type Expect struct {
 	// Compressed is the path in the guest of Module, compressed as the kernel
 	// itself can decompress it; empty when it can not.
 	Compressed string `json:"compressed,omitempty"`
+	// BPF is the path in the guest of a BPF program that was compiled against
+	// the archive's headers; empty when none is to be loaded.
+	BPF string `json:"bpf,omitempty"`
 	// SHA256 is the archive's digest in hex, as taken on the host.
 	SHA256 string `json:"sha256"`
 	// Size is the archive's length in bytes.

@@ -239,7 +239,7 @@ type world struct {
 	// bench's.
 	kheaders string
 	// cache and results are the run's own directories. In the cache everything
-	// but modules and accelerators is the user's.
+	// but modules, BPF programs and accelerators is the user's.
 	cache, results string
 	// bin comes first in PATH; path is the rest.
 	bin, path string
@@ -266,7 +266,7 @@ func (b *bench) newWorld(t *testing.T, f *fault, arch target.Target) *world {
 	kinds, err := os.ReadDir(b.shared)
 	w.must(err)
 	for _, kind := range kinds {
-		if name := kind.Name(); name != "module" && name != "accel" {
+		if name := kind.Name(); name != "module" && name != "bpf" && name != "accel" {
 			w.must(os.Symlink(filepath.Join(b.shared, name), filepath.Join(w.cache, name)))
 		}
 	}

@@ -71,6 +71,15 @@ var hooks = map[string]func(w *world){
 		w.path = ""
 	},
 
+	"other-headers": func(w *world) {
+		clang, err := exec.LookPath("clang")
+		w.must(err)
+		// It runs where the headers are.
+		w.must(os.WriteFile(filepath.Join(w.bin, "clang"), []byte("#!/bin/sh\n"+
+			"[ ! -e include/linux/sched.h ] || sed -i 's/^\tpid_t\t*pid;/long another; &/' include/linux/sched.h\n"+
+			"exec "+clang+" \"$@\"\n"), 0o755))
+	},
+
 	"kvm-aborts": func(w *world) {
 		w.fakeKVM(`tcg: QEMU ended with code -1 under KVM: qemu: error: failed to set MSR 0x10a`)
 	},

@@ -102,6 +102,7 @@ func (c *call) matrixFlags(defaultArchs ...string) func() (harness.Config, error
 	accel := c.flags.String("accel", "auto", "run QEMU with this `ACCEL`erator: auto, kvm, tcg")
 	kvm := c.flags.String("kvm-device", "/dev/kvm", "the KVM device is `FILE`")
 	thorough := c.flags.Bool("thorough", false, "have the guest decode the whole archive, not its start")
+	bpf := c.flags.Bool("bpf", false, "have the guest load a BPF program that clang has compiled against the archive")
 	jobs := c.flags.Int("jobs", 0, "run `N` compilers at once (default one per processor)")
 	kernelArgs := c.flags.String("append", "", "add `ARGS` to the kernel's command line: loglevel=8 shows the whole boot")
 	tests := c.flags.String("tests", guest.Tests, "run the guest tests of this Go `PACKAGE`")
@@ -114,7 +115,7 @@ func (c *call) matrixFlags(defaultArchs ...string) func() (harness.Config, error
 	return func() (harness.Config, error) {
 		config := harness.Config{
 			Cache: *dir, Results: *results, Profiles: *profiles, Modes: *modes,
-			Accel: *accel, KVM: *kvm, Thorough: *thorough, Jobs: *jobs, Tests: *tests, Compressor: *compressor,
+			Accel: *accel, KVM: *kvm, Thorough: *thorough, BPF: *bpf, Jobs: *jobs, Tests: *tests, Compressor: *compressor,
 			Silence: *silence, TestDeadline: *perTest, Deadline: *deadline, Keep: *keep, KernelArgs: strings.Fields(*kernelArgs),
 			Progress: func(line string) { fmt.Fprintln(c.stdout, line) },
 			Command:  c.repeat(),
@@ -595,6 +596,7 @@ func runDoctor(ctx context.Context, c *call) error {
 	archs := c.listFlag("arch", "look for what this `ARCH`itecture needs; repeatable (default all)")
 	profiles := c.listFlag("profile", "look for what this `PROFILE` alone needs as well; repeatable (default all that gcc builds)")
 	modes := c.listFlag("mode", "look for what this `MODE` of test alone needs as well; repeatable")
+	bpf := c.flags.Bool("bpf", false, "look for what test --bpf needs as well")
 	install := c.flags.Bool("install", false, "install what is missing, with apt")
 	quiet := c.flags.Bool("quiet", false, "print nothing when nothing is missing")
 	checks := c.flags.Bool("checks", false, "look for what make check-c needs as well")
@@ -625,8 +627,12 @@ func runDoctor(ctx context.Context, c *call) error {
 	}
 	// The rest of LLVM is large, and only for who asks for it.
 	plain := slices.DeleteFunc(kernel.Profiles(), kernel.UsesClang)
+	uses := slices.Concat(plain, *profiles, *modes)
+	if *bpf {
+		uses = append(uses, doctor.BPF)
+	}
 	examine := func() []doctor.Tool {
-		tools := doctor.Needed(doctor.Examine(ctx, targets), slices.Concat(plain, *profiles, *modes)...)
+		tools := doctor.Needed(doctor.Examine(ctx, targets), uses...)
 		if *checks {
 			tools = append(tools, doctor.Checks()...)
 		}

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Reads what the kernel's headers say of the running task. It compiles against
+ * the headers alone, the way bcc does it, and is right if they are those of the
+ * kernel that it is loaded into.
+ */
+#include <linux/sched.h>
+#include <linux/cred.h>
+#include <linux/mm_types.h>
+#include <linux/nsproxy.h>
+#include <linux/utsname.h>
+#include <linux/version.h>
+#include <uapi/linux/bpf.h>
+
+static void *(*const get_current_task)(void) =
+	(void *)BPF_FUNC_get_current_task;
+static long (*const probe_read)(void *to, __u32 size, const void *from) =
+	(void *)BPF_FUNC_probe_read_kernel;
+
+#define READ(from) \
+({ \
+	typeof(from) value; \
+	probe_read(&value, sizeof(value), &(from)); \
+	value; \
+})
+
+/* The caller says what it wants to know; of 64 bits it gets the lower ones. */
+__section("raw_tracepoint/kheaders") __used
+int task(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct task_struct *task = get_current_task();
+	__u32 text;
+
+	switch (ctx->args[0]) {
+	case 0:
+		return LINUX_VERSION_CODE;
+	case 1:
+		return READ(task->pid);
+	case 2:
+		return READ(task->tgid);
+	case 3:
+		return READ(READ(task->real_parent)->tgid);
+	case 4:
+		probe_read(&text, sizeof(text), task->comm);
+		return text;
+	case 5:
+		return READ(READ(task->cred)->fsuid.val);
+	case 6:
+		return READ(READ(task->mm)->arg_start);
+	case 7:
+		probe_read(&text, sizeof(text),
+			   READ(READ(task->nsproxy)->uts_ns)->name.release);
+		return text;
+	}
+	return -1;
+}
+
+char _license[] __section("license") __used = "GPL";
