@@ -216,11 +216,11 @@ func (w *work) compileBPF(ctx context.Context, built kernel.Kernel, packed archi
 		return "", hint.New(&buildError{fmt.Errorf("a BPF program cannot look into this kernel: it is built without %s", strings.Join(missing, ", "))},
 			"leave --bpf out, or use --profile clang or a distribution's kernel")
 	}
-	key, err := bpf.Key(ctx)
+	key, err := bpf.Key(ctx, w.cell.Target)
 	if err != nil {
 		return "", err
 	}
-	entry, err := w.store.Get(ctx, "bpf", cache.KeyOf(key, w.cell.Target.Name, packed.SHA256), func(ctx context.Context, dir string) ([]string, error) {
+	entry, err := w.store.Get(ctx, "bpf", cache.KeyOf(key, packed.SHA256), func(ctx context.Context, dir string) ([]string, error) {
 		w.say("bpf", "compiling")
 		return []string{bpf.ObjectName}, bpf.Compile(ctx, packed.Path, w.cell.Target, dir, w.path(bpfLog))
 	})

@@ -32,14 +32,18 @@ var Needed = []string{"CONFIG_BPF_SYSCALL", "CONFIG_BPF_EVENTS"}
 //go:embed program/task.bpf.c
 var program []byte
 
-// Key returns what decides about the compiled program, besides the archive and
-// the target. A missing clang is a [*run.NotFoundError].
-func Key(ctx context.Context) (string, error) {
+// Key returns what decides about the program that [Compile] makes, besides the
+// archive. A missing clang is a [*run.NotFoundError].
+func Key(ctx context.Context, t target.Target) (string, error) {
 	version, err := run.Cmd{Argv: []string{Compiler, "--version"}}.Output(ctx)
 	if err != nil {
 		return "", err
 	}
-	return "bpf 1\n" + string(version) + string(program), nil
+	key := string(version) + string(program)
+	for _, argv := range commands(t) {
+		key += "\n" + run.Quote(argv)
+	}
+	return key, nil
 }
 
 // Compile compiles the program against the headers in an archive, as ObjectName
@@ -71,7 +75,7 @@ func commands(t target.Target) [][]string {
 	arch := "arch/" + t.SrcArch + "/include"
 	read := []string{
 		Compiler, "-target", strings.TrimSuffix(t.CrossPrefix, "-"), "-O2", "-emit-llvm", "-c", "-o", ir,
-		"-nostdinc", "-Werror=implicit-function-declaration", "-w",
+		"-nostdlibinc", "-Werror=implicit-function-declaration", "-w",
 		// What the back end for BPF could not undo.
 		"-fno-stack-protector", "-fno-vectorize", "-fno-slp-vectorize", "-fno-asynchronous-unwind-tables",
 		"-D__KERNEL__", "-D__BPF_TRACING__",

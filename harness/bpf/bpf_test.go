@@ -86,7 +86,7 @@ esac`)
 	}
 	said := strings.Split(strings.TrimSpace(string(text)), "\n")
 	if len(said) != 2 ||
-		!strings.Contains(said[0], "-target x86_64-linux-gnu ") || !strings.Contains(said[0], " -nostdinc ") ||
+		!strings.Contains(said[0], "-target x86_64-linux-gnu ") || !strings.Contains(said[0], " -nostdlibinc ") ||
 		!strings.Contains(said[0], " -Iarch/x86/include -Iarch/x86/include/generated -Iinclude -Iarch/x86/include/uapi ") ||
 		!strings.Contains(said[1], "-target bpf ") {
 		t.Errorf("the compiler is called so:\n%s", text)
@@ -108,17 +108,19 @@ func TestKey(t *testing.T) {
 	keys := map[string]bool{}
 	for _, version := range []string{"clang version 14.0.6", "clang version 19.1.7"} {
 		compiler(t, "echo '"+version+"'")
-		key, err := Key(t.Context())
-		if err != nil {
-			t.Fatal(err)
+		for _, arch := range target.All() {
+			key, err := Key(t.Context(), arch)
+			if err != nil {
+				t.Fatal(err)
+			}
+			keys[key] = true
 		}
-		keys[key] = true
 	}
-	if len(keys) != 2 {
+	if len(keys) != 2*len(target.All()) {
 		t.Errorf("two compilers have %d keys", len(keys))
 	}
 	t.Setenv("PATH", t.TempDir())
-	if _, err := Key(t.Context()); err == nil {
+	if _, err := Key(t.Context(), target.All()[0]); err == nil {
 		t.Error("without clang there is a key")
 	} else if missing, ok := errors.AsType[*run.NotFoundError](err); !ok || missing.Program != Compiler {
 		t.Errorf("without clang the error is %v", err)
