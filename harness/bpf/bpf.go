@@ -75,7 +75,8 @@ func commands(t target.Target) [][]string {
 	arch := "arch/" + t.SrcArch + "/include"
 	read := []string{
 		Compiler, "-target", strings.TrimSuffix(t.CrossPrefix, "-"), "-O2", "-emit-llvm", "-c", "-o", ir,
-		"-nostdlibinc", "-Werror=implicit-function-declaration", "-w",
+		// Kernels since 6.19 are written for -fms-extensions.
+		"-nostdlibinc", "-fms-extensions", "-Werror=implicit-function-declaration", "-w",
 		// What the back end for BPF could not undo.
 		"-fno-stack-protector", "-fno-vectorize", "-fno-slp-vectorize", "-fno-asynchronous-unwind-tables",
 		"-D__KERNEL__", "-D__BPF_TRACING__",

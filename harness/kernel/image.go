@@ -168,18 +168,20 @@ func (f fetcher) fillImage(ctx context.Context, spec Spec, t target.Target, dir 
 // is added to the names of those that are for the target.
 func (a apt) resolve(ctx context.Context, spec Spec, t target.Target, suffix string) (info imageInfo, kbuild string, err error) {
 	// A series that is not the system's main one has its version in the name.
-	var meta map[string]string
+	headers := ""
 	for _, name := range []string{"linux-headers-" + spec.version + "-" + flavour(t), "linux-headers-" + flavour(t)} {
 		fields, err := a.show(ctx, name+suffix)
 		if err == nil && isVersion(fields["Version"], spec.version) {
-			meta = fields
+			headers = dependency(fields["Depends"], "linux-headers-")
+			if dependency(fields["Depends"], "linux-kbuild-") != "" {
+				headers = name // and so may be what is for that one kernel alone
+			}
 			break
 		}
 		if ctx.Err() != nil {
 			return imageInfo{}, "", err
 		}
 	}
-	headers := dependency(meta["Depends"], "linux-headers-")
 	if headers == "" {
 		return imageInfo{}, "", fmt.Errorf("%w linux-headers-%s of version %s", errNoPackage, flavour(t), spec.version)
 	}
@@ -215,10 +217,14 @@ func dependency(depends, prefix string) string {
 	return ""
 }
 
-var reInclude = regexp.MustCompile(`(?m)^include /usr/src/(\S+)/Makefile$`)
+var (
+	reInclude = regexp.MustCompile(`(?m)^include /usr/src/(\S+)/Makefile$`)
+	// The second one is there since Debian 14.
+	reInstalled = regexp.MustCompile(`(?m)^(include |KBUILD_OUTPUT=)/usr/src/`)
+)
 
-// relocate has the flavour's makefile find the common one where it lies in dir,
-// instead of where the package would be installed.
+// relocate has the flavour's makefile find itself and the common one where they
+// lie in dir, instead of where the packages would be installed.
 func relocate(dir, makefile, common string) error {
 	path := filepath.Join(dir, makefile)
 	text, err := os.ReadFile(path)
@@ -230,7 +236,7 @@ func relocate(dir, makefile, common string) error {
 		return hint.New(fmt.Errorf("the makefile of the headers does not include that of %s: %q", filepath.Base(common), text),
 			"this release of Debian lays its headers out in another way than the ones that are known here; kernel debian:VERSION is built from source")
 	}
-	text = reInclude.ReplaceAllLiteral(text, []byte("include "+filepath.Join(dir, common, "Makefile")))
+	text = reInstalled.ReplaceAll(text, []byte("${1}"+strings.ReplaceAll(filepath.Join(dir, "usr/src"), "$", "$$")+"/"))
 	if err := os.WriteFile(path, text, 0o644); err != nil {
 		return fmt.Errorf("writing the makefile of the headers: %w", err)
 	}
