@@ -26,8 +26,9 @@ const ObjectName = "task.bpf.o"
 const Compiler = "clang"
 
 // Needed are the options of a kernel in which the program can run. It is run as
-// for a tracepoint, which kernels can do without one since 5.10.
-var Needed = []string{"CONFIG_BPF_SYSCALL", "CONFIG_BPF_EVENTS"}
+// for a tracepoint, which kernels can do without one since 5.10: that part of them
+// is in net/bpf.
+var Needed = []string{"CONFIG_BPF_SYSCALL", "CONFIG_BPF_EVENTS", "CONFIG_NET"}
 
 //go:embed program/task.bpf.c
 var program []byte
