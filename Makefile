@@ -16,8 +16,8 @@ KHEADERS = CGO_ENABLED=0 $(GO) run ./harness/cmd/kheaders
 GUEST_PACKAGES = /tests/(guest|faults/[^/]*|benchmodule/guest)$$
 
 .PHONY: qemu-test
-qemu-test: deps
-	$(KHEADERS) test $(ARGS)
+qemu-test:
+	$(KHEADERS) test --install $(ARGS)
 
 .PHONY: test
 test: DOCTOR = --mode dkms --bpf

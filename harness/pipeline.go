@@ -60,6 +60,8 @@ type Config struct {
 	Thorough bool
 	// BPF has the guest load a BPF program that was compiled against the archive.
 	BPF bool
+	// Install has the missing tools installed first.
+	Install bool
 	// Compressor makes the archive: "xz", the default, or "go".
 	Compressor string
 	// Accel is the accelerator: "auto", the default, "kvm" or "tcg".
@@ -145,6 +147,22 @@ func (c Config) Cells() []Cell {
 	return cells
 }
 
+// Missing returns the tools that are not installed and that the cells need.
+func (c Config) Missing(ctx context.Context, cells ...Cell) []doctor.Tool {
+	var targets []target.Target
+	var uses []string
+	for _, cell := range cells {
+		if !slices.ContainsFunc(targets, func(t target.Target) bool { return t.Name == cell.Target.Name }) {
+			targets = append(targets, cell.Target)
+		}
+		uses = append(uses, cell.Profile, cell.Mode)
+	}
+	if c.BPF {
+		uses = append(uses, doctor.BPF)
+	}
+	return doctor.Missing(doctor.Needed(doctor.Examine(ctx, targets), uses...))
+}
+
 // bench is the workplace of a run: what its stages share.
 type bench struct {
 	Config
@@ -171,13 +189,19 @@ func Run(ctx context.Context, c Config) (report.Run, error) {
 		return report.Run{}, err
 	}
 	defer unlock()
+	cells := c.Cells()
+	if c.Install {
+		progress := func(line string) { b.line("install", "%s", line) }
+		if err := doctor.Install(ctx, c.Missing(ctx, cells...), progress); err != nil {
+			return report.Run{}, err
+		}
+	}
 
 	result := report.New(c.Command)
 	sources, err := b.fetch(ctx)
 	if err != nil {
 		return report.Run{}, err
 	}
-	cells := c.Cells()
 	result.Cells = make([]report.Cell, len(cells))
 	var group sync.WaitGroup
 	for i, cell := range cells {
@@ -275,11 +299,7 @@ func (w *work) fail(ctx context.Context, err error) {
 
 // stages is the pipeline.
 func (w *work) stages(ctx context.Context, source kernel.Source) error {
-	uses := []string{w.cell.Profile, w.cell.Mode}
-	if w.BPF {
-		uses = append(uses, doctor.BPF)
-	}
-	if err := doctor.Error(doctor.Missing(doctor.Needed(doctor.Examine(ctx, []target.Target{w.cell.Target}), uses...))); err != nil {
+	if err := doctor.Error(w.Missing(ctx, w.cell)); err != nil {
 		return err
 	}
 	boot, err := w.ready(ctx, source)

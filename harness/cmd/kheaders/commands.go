@@ -259,7 +259,7 @@ func (c *call) repeat() []string {
 	argv := []string{"go", "run", "./harness/cmd/kheaders", c.name}
 	c.flags.Visit(func(f *flag.Flag) {
 		switch f.Name {
-		case "kernel", "arch", "profile", "mode":
+		case "kernel", "arch", "profile", "mode", "install":
 		default:
 			argv = append(argv, "--"+f.Name+"="+f.Value.String())
 		}
@@ -269,6 +269,7 @@ func (c *call) repeat() []string {
 
 func runTest(ctx context.Context, c *call) error {
 	config := c.matrixFlags(target.Names()...)
+	install := c.flags.Bool("install", false, "install first what is missing, with apt")
 	quiet := c.flags.Bool("json", false, "print results.json instead of progress and table")
 	if _, err := c.parse(0); err != nil {
 		return err
@@ -277,6 +278,7 @@ func runTest(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
+	cfg.Install = *install
 	if *quiet {
 		cfg.Progress = nil
 	}
@@ -311,7 +313,7 @@ func runShell(ctx context.Context, c *call) error {
 		return err
 	}
 	// A test has a verdict for it; we find out before anything is built.
-	if err := doctor.Error(doctor.Missing(doctor.Needed(doctor.Examine(ctx, cfg.Targets), slices.Concat(cfg.Profiles, cfg.Modes)...))); err != nil {
+	if err := doctor.Error(cfg.Missing(ctx, cfg.Cells()...)); err != nil {
 		return err
 	}
 	boot, release, err := harness.Prepare(ctx, cfg)
