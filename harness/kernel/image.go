@@ -20,7 +20,7 @@ import (
 
 // imageFormat is part of every image's key. It changes with the layout of the
 // cache entries.
-const imageFormat = "debian image 1"
+const imageFormat = "debian image 2"
 
 // flavour is the kernel that is taken of the several that Debian builds for an
 // architecture: the one for virtual machines, which Debian's own cloud images
@@ -35,6 +35,11 @@ type imageInfo struct {
 	// Common is the name of the package with the headers that all flavours
 	// share.
 	Common string `json:"common"`
+	// Image, Config and Modules are where the packages have these, below the
+	// entry's directory.
+	Image   string `json:"image"`
+	Config  string `json:"config"`
+	Modules string `json:"modules"`
 	// Packages are the files that were unpacked, and their digests.
 	Packages map[string]cache.File `json:"packages"`
 }
@@ -82,21 +87,45 @@ func (f fetcher) image(ctx context.Context, spec Spec, t target.Target) (Kernel,
 	return Kernel{
 		Dir:       entry.Path(info.headers()),
 		SourceDir: entry.Path(filepath.Join("usr/src", info.Common)),
-		Image:     entry.Path(info.image()),
-		Config:    entry.Path(info.config()),
+		Image:     entry.Path(info.Image),
+		Config:    entry.Path(info.Config),
 		Release:   info.Release,
 		Version:   info.Version,
-		Modules:   entry.Path(info.modules()),
+		Modules:   entry.Path(info.Modules),
 		Key:       string(cache.KeyOf(imageFormat, entry.Dir, string(text))),
 		Cached:    entry.Hit,
 	}, nil
 }
 
-// Where the packages have what we need, below the directory of an entry.
+// headers is where the packages have the flavour's headers.
 func (i imageInfo) headers() string { return "usr/src/linux-headers-" + i.Release }
-func (i imageInfo) image() string   { return "boot/vmlinuz-" + i.Release }
-func (i imageInfo) config() string  { return "boot/config-" + i.Release }
-func (i imageInfo) modules() string { return "lib/modules/" + i.Release }
+
+// locate finds where the packages that were unpacked into dir have the kernel.
+func (i *imageInfo) locate(dir string) error {
+	first := func(names ...string) (string, error) {
+		for _, name := range names {
+			if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
+				return name, nil
+			}
+		}
+		return "", hint.New(fmt.Errorf("the packages of %s have no %s", i.Release, strings.Join(names, " and no ")), unknownLayout)
+	}
+	// Debian 13 has moved /lib to /usr/lib, Debian 14 all of a kernel to where
+	// its modules are.
+	builtin, err := first("lib/modules/"+i.Release+"/modules.builtin", "usr/lib/modules/"+i.Release+"/modules.builtin")
+	if err != nil {
+		return err
+	}
+	i.Modules = filepath.Dir(builtin)
+	if i.Image, err = first("boot/vmlinuz-"+i.Release, i.Modules+"/vmlinuz"); err != nil {
+		return err
+	}
+	i.Config, err = first("boot/config-"+i.Release, i.Modules+"/config")
+	return err
+}
+
+// unknownLayout is the advice for packages that are put together otherwise.
+const unknownLayout = "this release of Debian lays its kernels out in another way than the ones that are known here; kernel debian:VERSION is built from source"
 
 // fillImage downloads and unpacks the packages of an image: the kernel, its
 // headers in two parts, and the programs that build modules against them. These
@@ -116,12 +145,12 @@ func (f fetcher) fillImage(ctx context.Context, spec Spec, t target.Target, dir 
 	var info imageInfo
 	var debs []string
 	err := f.withApt(ctx, scratch, arch, func(a apt) error {
-		found, kbuild, err := a.resolve(ctx, spec, t, suffix)
+		found, packages, err := a.resolve(ctx, spec, t, suffix)
 		if err != nil {
 			return err
 		}
 		info = found
-		debs, err = a.download(ctx, "linux-image-"+info.Release+suffix, "linux-headers-"+info.Release+suffix, info.Common, kbuild)
+		debs, err = a.download(ctx, packages...)
 		return err
 	})
 	if errors.Is(err, errNoPackage) {
@@ -142,6 +171,9 @@ func (f fetcher) fillImage(ctx context.Context, spec Spec, t target.Target, dir 
 	if err := os.RemoveAll(scratch); err != nil {
 		return nil, fmt.Errorf("removing the downloads: %w", err)
 	}
+	if err := info.locate(dir); err != nil {
+		return nil, err
+	}
 	common := filepath.Join("usr/src", info.Common)
 	if info.Version, err = makefileVersionOf(filepath.Join(dir, common)); err != nil {
 		return nil, fmt.Errorf("%s: %w", info.Common, err)
@@ -156,7 +188,7 @@ func (f fetcher) fillImage(ctx context.Context, spec Spec, t target.Target, dir 
 	if err := os.WriteFile(filepath.Join(dir, imageInfoName), append(text, '\n'), 0o644); err != nil {
 		return nil, fmt.Errorf("writing what is known about the image: %w", err)
 	}
-	outputs := []string{imageInfoName, info.image(), info.config(), filepath.Join(common, "Makefile"), filepath.Join(info.modules(), "modules.builtin")}
+	outputs := []string{imageInfoName, info.Image, info.Config, filepath.Join(common, "Makefile"), filepath.Join(info.Modules, "modules.builtin")}
 	for _, name := range []string{"Makefile", "Module.symvers", "include/config/auto.conf", "include/generated/autoconf.h", "scripts/mod/modpost"} {
 		outputs = append(outputs, filepath.Join(info.headers(), name))
 	}
@@ -164,9 +196,9 @@ func (f fetcher) fillImage(ctx context.Context, spec Spec, t target.Target, dir 
 }
 
 // resolve finds the newest kernel of a series, through the package that always
-// depends on its headers, and the names of the packages that go with it. Suffix
-// is added to the names of those that are for the target.
-func (a apt) resolve(ctx context.Context, spec Spec, t target.Target, suffix string) (info imageInfo, kbuild string, err error) {
+// depends on its headers, and the packages that it is made of. Suffix is added to
+// the names of those that are for the target.
+func (a apt) resolve(ctx context.Context, spec Spec, t target.Target, suffix string) (info imageInfo, packages []string, err error) {
 	// A series that is not the system's main one has its version in the name.
 	headers := ""
 	for _, name := range []string{"linux-headers-" + spec.version + "-" + flavour(t), "linux-headers-" + flavour(t)} {
@@ -179,24 +211,36 @@ func (a apt) resolve(ctx context.Context, spec Spec, t target.Target, suffix str
 			break
 		}
 		if ctx.Err() != nil {
-			return imageInfo{}, "", err
+			return imageInfo{}, nil, err
 		}
 	}
 	if headers == "" {
-		return imageInfo{}, "", fmt.Errorf("%w linux-headers-%s of version %s", errNoPackage, flavour(t), spec.version)
+		return imageInfo{}, nil, fmt.Errorf("%w linux-headers-%s of version %s", errNoPackage, flavour(t), spec.version)
 	}
 	fields, err := a.show(ctx, headers+suffix)
 	if err != nil {
-		return imageInfo{}, "", err
+		return imageInfo{}, nil, err
 	}
 	info.Release = strings.TrimPrefix(headers, "linux-headers-")
 	info.Common = dependency(fields["Depends"], "linux-headers-")
-	kbuild = dependency(fields["Depends"], "linux-kbuild-")
+	kbuild := dependency(fields["Depends"], "linux-kbuild-")
 	if info.Common == "" || kbuild == "" {
-		return imageInfo{}, "", hint.New(fmt.Errorf("%s depends on no common headers or on no linux-kbuild, but on %q", headers, fields["Depends"]),
+		return imageInfo{}, nil, hint.New(fmt.Errorf("%s depends on no common headers or on no linux-kbuild, but on %q", headers, fields["Depends"]),
 			"debian:"+spec.version+" builds a kernel from source")
 	}
-	return info, kbuild, nil
+	packages = []string{headers + suffix, info.Common, kbuild}
+	image := "linux-image-" + info.Release
+	if fields, err = a.show(ctx, image+suffix); err != nil {
+		return imageInfo{}, nil, err
+	}
+	packages = append(packages, image+suffix)
+	// Since Debian 14 that one is empty and depends on these.
+	for _, part := range []string{"linux-binary-", "linux-modules-", "linux-base-"} {
+		if dependency(fields["Depends"], part+info.Release) != "" {
+			packages = append(packages, part+info.Release+suffix)
+		}
+	}
+	return info, packages, nil
 }
 
 // isVersion tells whether a Debian version is one of that series: 6.1.192-2 is
@@ -233,8 +277,7 @@ func relocate(dir, makefile, common string) error {
 	}
 	m := reInclude.FindSubmatch(text)
 	if m == nil || string(m[1]) != filepath.Base(common) {
-		return hint.New(fmt.Errorf("the makefile of the headers does not include that of %s: %q", filepath.Base(common), text),
-			"this release of Debian lays its headers out in another way than the ones that are known here; kernel debian:VERSION is built from source")
+		return hint.New(fmt.Errorf("the makefile of the headers does not include that of %s: %q", filepath.Base(common), text), unknownLayout)
 	}
 	text = reInstalled.ReplaceAll(text, []byte("${1}"+strings.ReplaceAll(filepath.Join(dir, "usr/src"), "$", "$$")+"/"))
 	if err := os.WriteFile(path, text, 0o644); err != nil {
