@@ -4,9 +4,12 @@ package source_test
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"flag"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -79,4 +82,70 @@ func TestRenderForDKMS(t *testing.T) {
 		t.Fatal(err)
 	}
 	golden(t, "no-release.golden.conf", files["dkms.conf"])
+}
+
+// kbuild is what the Kbuild of the DKMS tree finds defined in a kernel's build.
+const kbuild = `
+VERSION := 6
+PATCHLEVEL := 12
+SRCARCH := x86
+HOSTCC := gcc
+srctree := $(KERNEL)
+objtree := $(KERNEL)
+cmd = $(cmd_$(1))
+.PHONY: FORCE
+FORCE:
+include Kbuild
+`
+
+// TestDKMSBuild packs and describes the headers as a kernel's build has it done:
+// up to Linux 6.12 the module's directory is an absolute path, since then it is
+// the working directory.
+func TestDKMSBuild(t *testing.T) {
+	files, err := source.DKMS([]string{"cat"}) // which compresses nothing
+	if err != nil {
+		t.Fatal(err)
+	}
+	kernel := t.TempDir()
+	write(t, kernel, map[string][]byte{
+		"Kbuild": nil, "include/linux/one.h": []byte("int one;\n"), "arch/x86/include/asm/two.h": []byte("int two;\n"),
+		"include/generated/autoconf.h":   []byte("#define CONFIG_64BIT 1\n"),
+		"include/generated/utsrelease.h": []byte("#define UTS_RELEASE \"6.12.1-toy\"\n"),
+	})
+	for _, obj := range []string{"", "."} {
+		dir := t.TempDir()
+		write(t, dir, files)
+		write(t, dir, map[string][]byte{"build.mk": []byte(kbuild)})
+		place := obj
+		if obj == "" {
+			place = dir
+		}
+		out, err := exec.Command("make", "-C", dir, "-f", "build.mk", "KERNEL="+kernel, "obj="+place, "src="+place, place+"/kheaders.h").CombinedOutput()
+		if err != nil {
+			t.Fatalf("obj=%s: %v; it printed:\n%s", place, err, out)
+		}
+		data, err := os.ReadFile(filepath.Join(dir, source.ArchiveName))
+		if err != nil || !bytes.Contains(data, []byte("int one;")) || !bytes.Contains(data, []byte("int two;")) {
+			t.Errorf("obj=%s: the archive (%v) has no headers", place, err)
+		}
+		header, err := os.ReadFile(filepath.Join(dir, "kheaders.h"))
+		sum := sha256.Sum256(data)
+		if err != nil || !bytes.Contains(header, []byte(`KHEADERS_RELEASE "6.12.1-toy"`)) || !bytes.Contains(header, []byte(hex.EncodeToString(sum[:]))) {
+			t.Errorf("obj=%s: kheaders.h (%v) has not the release and the digest:\n%s", place, err, header)
+		}
+	}
+}
+
+// write writes files below a directory.
+func write(t *testing.T, dir string, files map[string][]byte) {
+	t.Helper()
+	for name, text := range files {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, text, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
