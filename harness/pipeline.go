@@ -156,6 +156,9 @@ func (c Config) Missing(ctx context.Context, cells ...Cell) []doctor.Tool {
 			targets = append(targets, cell.Target)
 		}
 		uses = append(uses, cell.Profile, cell.Mode)
+		if cell.Spec.Prebuilt() {
+			uses = append(uses, doctor.Image)
+		}
 	}
 	if c.BPF {
 		uses = append(uses, doctor.BPF)

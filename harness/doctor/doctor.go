@@ -26,16 +26,20 @@ type Tool struct {
 	Package string `json:"package"`
 	// For says what it is needed for.
 	For string `json:"for"`
-	// Only are the kernel profiles and modes, or [BPF], that alone need it;
-	// none: all do.
+	// Only are the kernel profiles and modes, [BPF] or [Image], that alone need
+	// it; none: all do.
 	Only []string `json:"only,omitempty"`
 	// Path is where it was found, or empty.
 	Path string `json:"path,omitempty"`
 }
 
-// BPF is what needs a tool that compiles BPF programs, besides the profiles and
-// modes.
-const BPF = "bpf"
+// What needs tools of its own, besides the profiles and modes.
+const (
+	// BPF is a test with a BPF program.
+	BPF = "bpf"
+	// Image is a kernel that comes built, as its distribution has it.
+	Image = "image"
+)
 
 // Missing tells whether the tool was not found.
 func (t Tool) Missing() bool { return t.Path == "" }
@@ -96,7 +100,7 @@ func table(targets []target.Target, clang toolchain.Toolchain) []Tool {
 		Tool{Name: "openssl", Package: "openssl", For: "a key for signed modules", Only: []string{"signed"}},
 		Tool{Name: "openssl/evp.h", Package: "libssl-dev", For: "signing modules", Only: []string{"signed"}},
 		Tool{Name: "dkms", Package: "dkms", For: "modules for a distribution's kernel", Only: []string{"dkms"}},
-		Tool{Name: "pahole", Package: "pahole", For: "modules for a distribution's kernel with BTF", Only: []string{"dkms"}},
+		Tool{Name: "pahole", Package: "pahole", For: "modules for a distribution's kernel with BTF", Only: []string{"dkms", Image}},
 	)
 }
 
@@ -106,7 +110,7 @@ func Checks() []Tool {
 }
 
 // Needed returns those of the tools that the given profiles and modes need, and
-// [BPF] when it is among them.
+// [BPF] and [Image] when they are among them.
 func Needed(tools []Tool, uses ...string) []Tool {
 	return slices.DeleteFunc(slices.Clone(tools), func(t Tool) bool {
 		used := func(only string) bool { return slices.Contains(uses, only) }
