@@ -65,7 +65,11 @@ func TestBuildDKMSFails(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			fakeDKMS(t, test.script)
 			dir := t.TempDir()
-			err := kmod.BuildDKMS(t.Context(), toy(t), kmod.BuildOptions{Target: native(t), Dir: dir})
+			log := filepath.Join(t.TempDir(), "log")
+			err := kmod.BuildDKMS(t.Context(), toy(t), kmod.BuildOptions{Target: native(t), Dir: dir, Log: log})
+			if text, err := os.ReadFile(log); err != nil || strings.Contains(test.script, "make.log") && !strings.Contains(string(text), "\n"+test.want+"\n") {
+				t.Errorf("the log is %q (%v), want make's line in it", text, err)
+			}
 			if err == nil || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "\n") {
 				t.Errorf("error %v, want one line with %q", err, test.want)
 			}
