@@ -80,7 +80,7 @@ func WriteModule(ctx context.Context, archivePath, kernelBuild, dir string) erro
 			return err
 		}
 	}
-	files, err := source.Render(source.Archive{SHA256: info.SHA256, Size: info.Size, Release: info.Release})
+	files, err := source.Render(source.Archive{SHA256: info.SHA256, Size: info.Size, Release: info.Release, SrcArch: info.SrcArch})
 	if err != nil {
 		return fmt.Errorf("rendering the module: %w", err)
 	}

@@ -304,7 +304,7 @@ func (w *work) moduleSource(built kernel.Kernel, packed archiveFile) (map[string
 	if w.cell.Mode == ModeDKMS {
 		return source.DKMS(headers.XZCommand())
 	}
-	return source.Render(source.Archive{SHA256: packed.SHA256, Size: packed.Size, Release: built.Release})
+	return source.Render(source.Archive{SHA256: packed.SHA256, Size: packed.Size, Release: built.Release, SrcArch: w.cell.Target.SrcArch})
 }
 
 // guestPrograms are what goes into the initramfs besides the module.

@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"flag"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -50,12 +51,12 @@ func testKernel(t *testing.T, arch target.Target, args ...string) builtKernel {
 }
 
 // moduleDir writes the module's source around a few bytes, for the headers of a
-// release.
-func moduleDir(t *testing.T, dir, release string) {
+// kernel.
+func moduleDir(t *testing.T, dir, release, srcArch string) {
 	t.Helper()
 	data := bytes.Repeat([]byte("not really headers "), 1000)
 	sum := sha256.Sum256(data)
-	files, err := source.Render(source.Archive{SHA256: hex.EncodeToString(sum[:]), Size: int64(len(data)), Release: release})
+	files, err := source.Render(source.Archive{SHA256: hex.EncodeToString(sum[:]), Size: int64(len(data)), Release: release, SrcArch: srcArch})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,7 +108,7 @@ func TestModuleStandsAlone(t *testing.T) {
 				var made [][]byte
 				for _, name := range []string{"first", "another-place"} {
 					dir := filepath.Join(root, name, "module")
-					moduleDir(t, dir, k.Release)
+					moduleDir(t, dir, k.Release, arch.SrcArch)
 					makeModule(t, dir, append(argv(dir), cross...)...)
 					ko, err := os.ReadFile(filepath.Join(dir, kmod.ModuleFile))
 					if err != nil {
@@ -146,16 +147,21 @@ func TestModuleStandsAlone(t *testing.T) {
 func TestModuleRefusesOtherHeaders(t *testing.T) {
 	arch := target.All()[0]
 	k := testKernel(t, arch)
-	dir := filepath.Join(t.TempDir(), "module")
-	moduleDir(t, dir, "5.4.0-other")
-	argv := []string{"make", "-C", k.Build, "M=" + dir, "ARCH=" + arch.Name, "CROSS_COMPILE=" + arch.Cross()}
-	out, err := makeOutput(t, argv...)
-	want := "error: kheaders_data.tar.xz has the headers of 5.4.0-other, and this kernel is " + k.Release
-	if err == nil || !strings.Contains(out, want) || strings.Contains(out, "CC [M]") {
-		t.Errorf("error %v, want one before anything is compiled, and %q; it printed:\n%s", err, want, out)
-	}
-	if out, err := makeOutput(t, append(argv, "clean")...); err != nil {
-		t.Errorf("make clean: %v; it printed:\n%s", err, out)
+	for _, of := range []struct{ release, srcArch string }{
+		{"5.4.0-other", arch.SrcArch},
+		{k.Release, "mips"},
+	} {
+		dir := filepath.Join(t.TempDir(), "module")
+		moduleDir(t, dir, of.release, of.srcArch)
+		argv := []string{"make", "-C", k.Build, "M=" + dir, "ARCH=" + arch.Name, "CROSS_COMPILE=" + arch.Cross()}
+		out, err := makeOutput(t, argv...)
+		want := fmt.Sprintf("error: kheaders_data.tar.xz has the headers of %s (%s), and this kernel is %s (%s)", of.release, of.srcArch, k.Release, arch.SrcArch)
+		if err == nil || !strings.Contains(out, want) || strings.Contains(out, "CC [M]") {
+			t.Errorf("error %v, want one before anything is compiled, and %q; it printed:\n%s", err, want, out)
+		}
+		if out, err := makeOutput(t, append(argv, "clean")...); err != nil {
+			t.Errorf("make clean: %v; it printed:\n%s", err, out)
+		}
 	}
 }
 
@@ -165,7 +171,7 @@ func TestC(t *testing.T) {
 		t.Run(arch.Name, func(t *testing.T) {
 			k := testKernel(t, arch)
 			dir := filepath.Join(t.TempDir(), "module")
-			moduleDir(t, dir, k.Release)
+			moduleDir(t, dir, k.Release, arch.SrcArch)
 			argv := []string{"M=" + dir, "ARCH=" + arch.Name, "CROSS_COMPILE=" + arch.Cross()}
 
 			checkpatch(t, k, dir)
@@ -184,7 +190,7 @@ func TestC(t *testing.T) {
 			tools := toolchain.Clang(t.Context(), arch)
 			clang := testKernel(t, arch, "--profile", "clang")
 			dir = filepath.Join(t.TempDir(), "module")
-			moduleDir(t, dir, clang.Release)
+			moduleDir(t, dir, clang.Release, arch.SrcArch)
 			silent(t, "clang", makeModule(t, dir, append(tools.Variables(), "-C", clang.Build, "M="+dir, "W=1")...))
 			booted := test(t, "--kernel", "debian:6.12", "--arch", arch.Name, "--profile", "clang", "--bpf")
 			if booted.code != 0 || len(booted.run.Cells) != 1 || booted.run.Cells[0].Verdict != verdict.Pass {

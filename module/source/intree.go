@@ -191,7 +191,7 @@ func HeaderTemplate() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return fill("kheaders.h", string(text), struct{ Version, SHA256, Size, Release string }{Version, "@SHA256@", "@SIZE@", "@RELEASE@"})
+	return fill("kheaders.h", string(text), struct{ Version, SHA256, Size, Release, SrcArch string }{Version, "@SHA256@", "@SIZE@", "@RELEASE@", ""})
 }
 
 // addOption finds the place for the option in init/Kconfig: behind the kernel's

@@ -58,6 +58,9 @@ type Archive struct {
 	// Release is the kernel release that the headers are from, as uname -r
 	// prints it. Empty: not known.
 	Release string
+	// SrcArch is the directory below arch/ that they are from: x86, arm64.
+	// Empty: not known.
+	SrcArch string
 }
 
 //go:embed template
@@ -73,6 +76,7 @@ var (
 	// Releases go into a C string, so what C would take for more than text
 	// is refused. 64 is the size of utsname's field, with its zero byte.
 	validRelease = regexp.MustCompile(`^[0-9A-Za-z._+~-]{0,63}$`)
+	validSrcArch = regexp.MustCompile(`^[0-9a-z_]*$`)
 )
 
 func (a Archive) validate() error {
@@ -84,6 +88,9 @@ func (a Archive) validate() error {
 	}
 	if !validRelease.MatchString(a.Release) {
 		return fmt.Errorf("%q is not a kernel release", a.Release)
+	}
+	if !validSrcArch.MatchString(a.SrcArch) {
+		return fmt.Errorf("%q is not a directory of arch/", a.SrcArch)
 	}
 	return nil
 }

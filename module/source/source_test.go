@@ -24,12 +24,13 @@ func archive() source.Archive {
 		SHA256:  strings.Repeat("0123456789abcdef", 4),
 		Size:    4347092,
 		Release: "6.12.117+deb12-cloud-amd64",
+		SrcArch: "x86",
 	}
 }
 
 func TestRenderDescribesTheArchive(t *testing.T) {
 	unknown := archive()
-	unknown.Release = ""
+	unknown.Release, unknown.SrcArch = "", ""
 	for golden, a := range map[string]source.Archive{
 		"release.golden.h":    archive(),
 		"no-release.golden.h": unknown,
@@ -102,6 +103,7 @@ func TestRenderRefuses(t *testing.T) {
 		"two lines":           {func(a *source.Archive) { a.Release = "6.12\n" }, "not a kernel release"},
 		"escape":              {func(a *source.Archive) { a.Release = `6.12\` }, "not a kernel release"},
 		"long release":        {func(a *source.Archive) { a.Release = strings.Repeat("6", 64) }, "not a kernel release"},
+		"code in the arch":    {func(a *source.Archive) { a.SrcArch = `x86" "` }, "not a directory of arch/"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := archive()

@@ -9,6 +9,8 @@
 #define KHEADERS_ARCHIVE_SIZE 4347092
 /* The kernel release that the headers are from. */
 #define KHEADERS_RELEASE "6.12.117+deb12-cloud-amd64"
+/* The directory below arch/ that they are from. */
+#define KHEADERS_SRCARCH "x86"
 
 #ifndef __ASSEMBLER__
 /* Arrays: a hardened copy_to_user() takes a scalar for one byte. */
