@@ -4,7 +4,6 @@ package kmod
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -64,7 +63,7 @@ func buildDKMS(ctx context.Context, k Kernel, o BuildOptions) error {
 		}),
 	} {
 		if err := (run.Cmd{Argv: argv, Env: env, Log: o.Log}).Run(ctx); err != nil {
-			return explainDKMS(err, filepath.Join(dir, "dkms", name, "build/make.log"), o.Log)
+			return explainDKMS(ctx, err, filepath.Join(dir, "dkms", name, "build/make.log"), o.Log)
 		}
 	}
 	built := filepath.Join(dir, "dkms", name, k.Release, o.Target.Name, "module", ModuleFile)
@@ -82,30 +81,21 @@ func buildDKMS(ctx context.Context, k Kernel, o BuildOptions) error {
 
 // explainDKMS adds what make said to the error of a failed dkms, which keeps it
 // in a log of its own. That goes with its directory; our log gets all of it.
-func explainDKMS(err error, makeLog, log string) error {
+func explainDKMS(ctx context.Context, err error, makeLog, log string) error {
 	text, readErr := os.ReadFile(makeLog)
 	if readErr != nil {
 		return err // it did not come to make
 	}
-	if log != "" {
-		if logErr := appendTo(log, text); logErr != nil {
-			return fmt.Errorf("%w; keeping what make said: %w", err, logErr)
-		}
+	if ctx.Err() != nil {
+		return err
+	}
+	if logErr := (run.Cmd{Argv: []string{"cat", makeLog}, Log: log}).Run(ctx); logErr != nil {
+		return fmt.Errorf("%w; keeping what make said: %w", err, logErr)
 	}
 	for line := range strings.Lines(string(text)) {
 		if line = strings.TrimSpace(line); strings.Contains(line, "rror:") || strings.HasPrefix(line, "kheaders_pack: ") {
 			return fmt.Errorf("%w: %s", err, line)
 		}
 	}
-	return err
-}
-
-func appendTo(path string, text []byte) (err error) {
-	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	_, err = f.Write(text)
 	return err
 }

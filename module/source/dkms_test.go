@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -107,15 +108,24 @@ func TestDKMSBuild(t *testing.T) {
 		t.Fatal(err)
 	}
 	kernel := t.TempDir()
-	write(t, kernel, map[string][]byte{
-		"Kbuild": nil, "include/linux/one.h": []byte("int one;\n"), "arch/x86/include/asm/two.h": []byte("int two;\n"),
-		"include/generated/autoconf.h":   []byte("#define CONFIG_64BIT 1\n"),
-		"include/generated/utsrelease.h": []byte("#define UTS_RELEASE \"6.12.1-toy\"\n"),
-	})
+	if err := os.CopyFS(kernel, fstest.MapFS{
+		"Kbuild":                         {},
+		"include/linux/one.h":            {Data: []byte("int one;\n")},
+		"arch/x86/include/asm/two.h":     {Data: []byte("int two;\n")},
+		"include/generated/autoconf.h":   {Data: []byte("#define CONFIG_64BIT 1\n")},
+		"include/generated/utsrelease.h": {Data: []byte("#define UTS_RELEASE \"6.12.1-toy\"\n")},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	tree := fstest.MapFS{"build.mk": {Data: []byte(kbuild)}}
+	for name, text := range files {
+		tree[name] = &fstest.MapFile{Data: text}
+	}
 	for _, obj := range []string{"", "."} {
 		dir := t.TempDir()
-		write(t, dir, files)
-		write(t, dir, map[string][]byte{"build.mk": []byte(kbuild)})
+		if err := os.CopyFS(dir, tree); err != nil {
+			t.Fatal(err)
+		}
 		place := obj
 		if obj == "" {
 			place = dir
@@ -132,20 +142,6 @@ func TestDKMSBuild(t *testing.T) {
 		sum := sha256.Sum256(data)
 		if err != nil || !bytes.Contains(header, []byte(`KHEADERS_RELEASE "6.12.1-toy"`)) || !bytes.Contains(header, []byte(hex.EncodeToString(sum[:]))) {
 			t.Errorf("obj=%s: kheaders.h (%v) has not the release and the digest:\n%s", place, err, header)
-		}
-	}
-}
-
-// write writes files below a directory.
-func write(t *testing.T, dir string, files map[string][]byte) {
-	t.Helper()
-	for name, text := range files {
-		path := filepath.Join(dir, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, text, 0o644); err != nil {
-			t.Fatal(err)
 		}
 	}
 }
