@@ -9,8 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/kheaders/kheaders/harness"
-	"github.com/kheaders/kheaders/harness/kernel"
+	"github.com/kheaders/kheaders/harness/rig"
 	"github.com/kheaders/kheaders/harness/target"
 	"github.com/kheaders/kheaders/harness/verdict"
 )
@@ -21,8 +20,8 @@ import (
 // version has one architecture.
 func TestBuiltin(t *testing.T) {
 	for _, of := range []struct{ spec, arch, profile string }{
-		{"debian:6.12", "x86_64", kernel.DefaultProfile},
-		{"debian:6.1", "arm64", kernel.DefaultProfile},
+		{"debian:6.12", "x86_64", rig.DefaultProfile},
+		{"debian:6.1", "arm64", rig.DefaultProfile},
 		{"debian:6.1", "arm64", "ikheaders"}, // both in one kernel
 	} {
 		t.Run(of.spec+"/"+of.arch+"/"+of.profile, func(t *testing.T) { builtIn(t, of.spec, of.arch, of.profile) })
@@ -30,7 +29,7 @@ func TestBuiltin(t *testing.T) {
 }
 
 func builtIn(t *testing.T, spec, arch, profile string) {
-	out := test(t, "--kernel", spec, "--arch", arch, "--profile", profile, "--mode", harness.ModeBuiltin)
+	out := test(t, "--kernel", spec, "--arch", arch, "--profile", profile, "--mode", "builtin")
 	if out.code != 0 {
 		t.Fatalf("exit code %d, want 0; it printed:\n%s", out.code, out.output)
 	}

@@ -18,8 +18,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/kheaders/kheaders/harness/guest"
 	"github.com/kheaders/kheaders/harness/report"
+	"github.com/kheaders/kheaders/harness/rig"
 	"github.com/kheaders/kheaders/harness/target"
 	"github.com/kheaders/kheaders/harness/verdict"
 	"github.com/kheaders/kheaders/initramfs/wire"
@@ -170,7 +170,7 @@ func verify(t *testing.T, spec, version string) {
 }
 
 // fault is the package of a guest test binary that is broken.
-func fault(name string) string { return guest.Module + "/tests/faults/" + name }
+func fault(name string) string { return rig.Module + "/tests/faults/" + name }
 
 // begin starts a run whose guest hangs, and waits until the guest has begun
 // its test.

@@ -16,9 +16,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/kheaders/kheaders/harness/kmod"
+	"github.com/kheaders/kheaders/harness/rig"
 	"github.com/kheaders/kheaders/harness/target"
-	"github.com/kheaders/kheaders/harness/toolchain"
 	"github.com/kheaders/kheaders/harness/verdict"
 	"github.com/kheaders/kheaders/module/source"
 )
@@ -110,25 +109,22 @@ func TestModuleStandsAlone(t *testing.T) {
 					dir := filepath.Join(root, name, "module")
 					moduleDir(t, dir, k.Release, arch.SrcArch)
 					makeModule(t, dir, append(argv(dir), cross...)...)
-					ko, err := os.ReadFile(filepath.Join(dir, kmod.ModuleFile))
+					ko, err := os.ReadFile(filepath.Join(dir, rig.ModuleFile))
 					if err != nil {
 						t.Fatal(err)
 					}
 					if bytes.Contains(ko, []byte(root)) {
-						t.Errorf("%s names the directory that it was built in", kmod.ModuleFile)
+						t.Errorf("%s names the directory that it was built in", rig.ModuleFile)
 					}
-					info, err := kmod.Parse(ko)
+					sha256, modinfo, err := rig.CheckModule(ko, arch, k.Release)
 					if err != nil {
 						t.Fatal(err)
 					}
-					if err := info.Check(kmod.Want{Target: arch, Release: k.Release, SHA256: info.SHA256}); err != nil {
-						t.Error(err)
-					}
 					for field, want := range map[string]string{
-						source.VersionField: source.Version, source.SHA256Field: info.SHA256,
+						source.VersionField: source.Version, source.SHA256Field: sha256,
 						source.SizeField: "19000", source.ReleaseField: k.Release,
 					} {
-						if got := info.Modinfo[field]; got != want {
+						if got := modinfo[field]; got != want {
 							t.Errorf("modinfo: %s is %q, want %q", field, got, want)
 						}
 					}
@@ -187,11 +183,10 @@ func TestC(t *testing.T) {
 
 			// clang, for a kernel that it has built, and in it: calls through
 			// pointers and copies are checked there.
-			tools := toolchain.Clang(t.Context(), arch)
 			clang := testKernel(t, arch, "--profile", "clang")
 			dir = filepath.Join(t.TempDir(), "module")
 			moduleDir(t, dir, clang.Release, arch.SrcArch)
-			silent(t, "clang", makeModule(t, dir, append(tools.Variables(), "-C", clang.Build, "M="+dir, "W=1")...))
+			silent(t, "clang", makeModule(t, dir, append(rig.ClangVariables(t.Context(), arch), "-C", clang.Build, "M="+dir, "W=1")...))
 			booted := test(t, "--kernel", "debian:6.12", "--arch", arch.Name, "--profile", "clang", "--bpf")
 			if booted.code != 0 || len(booted.run.Cells) != 1 || booted.run.Cells[0].Verdict != verdict.Pass {
 				t.Errorf("exit code %d; it printed:\n%s", booted.code, booted.output)

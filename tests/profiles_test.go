@@ -3,14 +3,10 @@
 package tests
 
 import (
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/kheaders/kheaders/harness"
-	"github.com/kheaders/kheaders/harness/kernel"
-	"github.com/kheaders/kheaders/harness/kmod"
+	"github.com/kheaders/kheaders/harness/rig"
 	"github.com/kheaders/kheaders/harness/target"
 	"github.com/kheaders/kheaders/harness/verdict"
 )
@@ -58,29 +54,17 @@ func TestProfiles(t *testing.T) {
 // TestUnsignedModule boots a kernel that wants signatures with a module that has
 // none: the verdict gives the kernel's error, and what it means.
 func TestUnsignedModule(t *testing.T) {
-	spec, err := kernel.ParseSpec("debian:6.12")
-	if err != nil {
-		t.Fatal(err)
-	}
 	arch, err := target.Lookup("x86_64")
 	if err != nil {
 		t.Fatal(err)
 	}
-	user, err := os.UserCacheDir()
+	session, err := rig.Prepare(t.Context(), "debian:6.12", arch, "signed", t.TempDir(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	boot, release, err := harness.Prepare(t.Context(), harness.Config{
-		Repo: "..", Cache: filepath.Join(user, "kheaders"), Results: t.TempDir(),
-		Kernels: []kernel.Spec{spec}, Targets: []target.Target{arch},
-		Profiles: []string{"signed"}, Modes: []string{harness.ModeModule},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer release()
-	boot.Module = filepath.Join(filepath.Dir(boot.Module), kmod.UnsignedFile)
-	cell := boot.Run(t.Context())
+	defer session.Close()
+	session.Carrier().Module.Path = session.Carrier().Unsigned
+	cell := session.Run(t.Context())
 	if cell.Verdict != verdict.TestFailed || !strings.Contains(cell.Reason, "key was rejected by service") || !strings.Contains(cell.Reason, "sign-file") {
 		t.Errorf("verdict %s: %s; want %s with the kernel's error", cell.Verdict, cell.Reason, verdict.TestFailed)
 	}

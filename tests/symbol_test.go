@@ -13,7 +13,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/kheaders/kheaders/harness/symbol"
+	"github.com/kheaders/kheaders/harness/rig"
 	"github.com/kheaders/kheaders/harness/target"
 )
 
@@ -29,7 +29,7 @@ func TestSourceLines(t *testing.T) {
 	}
 	k := testKernel(t, arch, "--profile", "debug")
 	vmlinux := filepath.Join(k.Build, "vmlinux")
-	object, err := symbol.Open(vmlinux, k.Source)
+	object, err := rig.OpenSymbols(vmlinux, k.Source)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,13 +21,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/kheaders/kheaders/harness/cache"
-	"github.com/kheaders/kheaders/harness/guest"
-	"github.com/kheaders/kheaders/harness/headers"
-	"github.com/kheaders/kheaders/harness/kernel"
-	"github.com/kheaders/kheaders/harness/run"
+	"github.com/kheaders/kheaders/harness/rig"
 	"github.com/kheaders/kheaders/harness/target"
-	"github.com/kheaders/kheaders/tests/rig"
 )
 
 // The bounds, as ratios of medians.
@@ -42,13 +37,13 @@ const (
 
 func main() {
 	pairs := flag.Int("pairs", 5, "run each `N` times")
-	rig.Main(func(ctx context.Context, spec kernel.Spec, targets []target.Target) error {
+	rig.Main(func(ctx context.Context, spec string, targets []target.Target) error {
 		return bench(ctx, spec, targets, *pairs)
 	})
 }
 
-func bench(ctx context.Context, spec kernel.Spec, targets []target.Target, pairs int) error {
-	repo, err := guest.FindRepo(".")
+func bench(ctx context.Context, spec string, targets []target.Target, pairs int) error {
+	repo, err := rig.Repo()
 	if err != nil {
 		return err
 	}
@@ -95,24 +90,14 @@ const (
 )
 
 // prepare copies the object tree, which the generator writes to.
-func (b *rivals) prepare(ctx context.Context, repo string, spec kernel.Spec) error {
-	dir, err := rig.Cache()
+func (b *rivals) prepare(ctx context.Context, repo string, spec string) error {
+	built, err := rig.BuildKernel(ctx, spec, b.target)
 	if err != nil {
 		return err
 	}
-	store := cache.Store{Dir: dir}
-	say := func(line string) { fmt.Fprintln(os.Stderr, line) }
-	source, err := kernel.Fetch(ctx, store, spec, say)
-	if err != nil {
-		return err
-	}
-	built, err := kernel.Build(ctx, store, source, kernel.BuildOptions{Target: b.target, Progress: say})
-	if err != nil {
-		return err
-	}
-	b.source, b.build = built.SourceDir, filepath.Join(b.dir, "build")
+	b.source, b.build = built.Source, filepath.Join(b.dir, "build")
 	for _, sub := range []string{"include", filepath.Join("arch", b.target.SrcArch, "include")} {
-		if err := os.CopyFS(filepath.Join(b.build, sub), os.DirFS(filepath.Join(built.Dir, sub))); err != nil {
+		if err := os.CopyFS(filepath.Join(b.build, sub), os.DirFS(filepath.Join(built.Build, sub))); err != nil {
 			return err
 		}
 	}
@@ -120,7 +105,7 @@ func (b *rivals) prepare(ctx context.Context, repo string, spec kernel.Spec) err
 		return err
 	}
 	b.program = filepath.Join(b.dir, "kheaders")
-	return run.Cmd{Argv: []string{"go", "build", "-o", b.program, "./harness/cmd/kheaders"}, Dir: repo}.Run(ctx)
+	return rig.Cmd{Argv: []string{"go", "build", "-o", b.program, "./harness/cmd/kheaders"}, Dir: repo}.Run(ctx)
 }
 
 // race runs all of them, in turn.
@@ -181,7 +166,7 @@ func (b *rivals) clear() error {
 
 // generate runs the kernel's own generator as its Makefile does.
 func (b *rivals) generate(ctx context.Context) error {
-	return run.Cmd{
+	return rig.Cmd{
 		Argv: []string{"sh", filepath.Join(b.source, "kernel/gen_kheaders.sh"), theirs},
 		Dir:  b.build,
 		Env:  []string{"srctree=" + b.source, "SRCARCH=" + b.target.SrcArch, "building_out_of_srctree=1", "XZ=xz", "KBUILD_BUILD_TIMESTAMP="},
@@ -193,7 +178,7 @@ func (b *rivals) pack(ctx context.Context, output, compressor string) error {
 	done := make(chan float64)
 	stop := make(chan struct{})
 	go func() { done <- watchMemory(b.program, stop) }()
-	err := run.Cmd{Argv: []string{
+	err := rig.Cmd{Argv: []string{
 		b.program, "archive", "--source", b.source, "--build", b.build, "--arch", b.target.Name,
 		"--output", b.path(output), "--compressor", compressor, "--cache", b.path("cache"),
 	}}.Run(ctx)
@@ -210,7 +195,7 @@ func (b *rivals) compress(ctx context.Context) (err error) {
 		if err != nil {
 			return err
 		}
-		err = run.Cmd{Argv: []string{"xz", "-dc", b.path(ours)}, Stdout: out}.Run(ctx)
+		err = rig.Cmd{Argv: []string{"xz", "-dc", b.path(ours)}, Stdout: out}.Run(ctx)
 		if err := errors.Join(err, out.Close()); err != nil {
 			return err
 		}
@@ -225,7 +210,7 @@ func (b *rivals) compress(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, out.Close()) }()
-	return run.Cmd{Argv: headers.XZCommand(), Stdin: in, Stdout: out}.Run(ctx)
+	return rig.Cmd{Argv: rig.XZCommand(), Stdin: in, Stdout: out}.Run(ctx)
 }
 
 // sameHeaders compares what the archives hold: the same paths, whatever is in
@@ -260,7 +245,7 @@ func (b *rivals) sameHeaders(ctx context.Context) error {
 
 // paths lists what is in an archive, directories apart.
 func paths(ctx context.Context, name string) (map[string]bool, error) {
-	data, err := run.Cmd{Argv: []string{"xz", "-dc", name}}.Output(ctx)
+	data, err := rig.Cmd{Argv: []string{"xz", "-dc", name}}.Output(ctx)
 	if err != nil {
 		return nil, err
 	}

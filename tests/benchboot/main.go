@@ -15,23 +15,20 @@ import (
 	"path/filepath"
 	"slices"
 
-	"github.com/kheaders/kheaders/harness/guest"
-	"github.com/kheaders/kheaders/harness/kernel"
-	"github.com/kheaders/kheaders/harness/run"
+	"github.com/kheaders/kheaders/harness/rig"
 	"github.com/kheaders/kheaders/harness/target"
 	"github.com/kheaders/kheaders/harness/verdict"
 	"github.com/kheaders/kheaders/initramfs"
-	"github.com/kheaders/kheaders/tests/rig"
 )
 
 func main() {
 	pairs := flag.Int("pairs", 7, "boot each `N` times")
-	rig.Main(func(ctx context.Context, spec kernel.Spec, targets []target.Target) error {
+	rig.Main(func(ctx context.Context, spec string, targets []target.Target) error {
 		return bench(ctx, spec, targets, *pairs)
 	})
 }
 
-func bench(ctx context.Context, spec kernel.Spec, targets []target.Target, pairs int) error {
+func bench(ctx context.Context, spec string, targets []target.Target, pairs int) error {
 	var slow []error
 	fmt.Printf("%-8s %6s %10s %10s %7s %9s\n", "arch", "boots", "floor", "verdict", "ratio", "allowed")
 	for _, t := range targets {
@@ -49,12 +46,13 @@ func bench(ctx context.Context, spec kernel.Spec, targets []target.Target, pairs
 }
 
 // measure returns the medians, in seconds, of the floor and of a whole cell.
-func measure(ctx context.Context, t target.Target, spec kernel.Spec, pairs int) (floor, cell float64, err error) {
-	boot, results, release, err := rig.Prepare(ctx, "bench-boot", spec, t, nil)
+func measure(ctx context.Context, t target.Target, spec string, pairs int) (floor, cell float64, err error) {
+	results := filepath.Join("out", "bench-boot", t.Name)
+	boot, err := rig.Prepare(ctx, spec, t, rig.DefaultProfile, results, nil)
 	if err != nil {
 		return 0, 0, err
 	}
-	defer release()
+	defer boot.Close()
 	image, err := floorImage(ctx, t, results)
 	if err != nil {
 		return 0, 0, err
@@ -78,8 +76,8 @@ func measure(ctx context.Context, t target.Target, spec kernel.Spec, pairs int) 
 // floorImage makes an initramfs of nothing but our init.
 func floorImage(ctx context.Context, t target.Target, dir string) (_ string, err error) {
 	program := filepath.Join(dir, "init")
-	err = run.Cmd{
-		Argv: []string{"go", "build", "-trimpath", "-ldflags=-s -w", "-o", program, guest.Module + "/tests/benchboot/init"},
+	err = rig.Cmd{
+		Argv: []string{"go", "build", "-trimpath", "-ldflags=-s -w", "-o", program, rig.Module + "/tests/benchboot/init"},
 		Env:  []string{"CGO_ENABLED=0", "GOOS=linux", "GOARCH=" + t.GOARCH},
 	}.Run(ctx)
 	if err != nil {

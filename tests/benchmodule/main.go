@@ -14,14 +14,9 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/kheaders/kheaders/harness"
-	"github.com/kheaders/kheaders/harness/guest"
-	"github.com/kheaders/kheaders/harness/kernel"
-	"github.com/kheaders/kheaders/harness/kmod"
-	"github.com/kheaders/kheaders/harness/run"
+	"github.com/kheaders/kheaders/harness/rig"
 	"github.com/kheaders/kheaders/harness/target"
 	"github.com/kheaders/kheaders/harness/verdict"
-	"github.com/kheaders/kheaders/tests/rig"
 )
 
 // What ours may cost.
@@ -35,7 +30,7 @@ const (
 
 func main() { rig.Main(bench) }
 
-func bench(ctx context.Context, spec kernel.Spec, targets []target.Target) error {
+func bench(ctx context.Context, spec string, targets []target.Target) error {
 	var failed []error
 	for _, t := range targets {
 		facts, err := measure(ctx, t, spec)
@@ -61,16 +56,21 @@ type facts struct {
 var buffers = []int64{4 << 10, 64 << 10, 1 << 20}
 
 // measure boots a guest that measures both modules.
-func measure(ctx context.Context, t target.Target, spec kernel.Spec) (facts, error) {
-	boot, results, release, err := rig.Prepare(ctx, "bench-module", spec, t, func(c *harness.Config) {
-		c.Tests = guest.Module + "/tests/benchmodule/guest"
-		c.Silence, c.Deadline = time.Minute, time.Minute // it says nothing while it measures
+func measure(ctx context.Context, t target.Target, spec string) (facts, error) {
+	results, err := filepath.Abs(filepath.Join("out", "bench-module", t.Name)) // which make needs
+	if err != nil {
+		return facts{}, err
+	}
+	boot, err := rig.Prepare(ctx, spec, t, rig.DefaultProfile, results, func(c *rig.Config) {
+		c.Tests = rig.Module + "/tests/benchmodule/guest"
+		c.Limits.Silence, c.Limits.Deadline = time.Minute, time.Minute // it says nothing while it measures
 	})
 	if err != nil {
 		return facts{}, err
 	}
-	defer release()
-	if boot.OwnModule, err = buildOwn(ctx, t, boot, filepath.Join(results, "own")); err != nil {
+	defer boot.Close()
+	carrier := boot.Carrier()
+	if carrier.OwnModule, err = buildOwn(ctx, t, boot, filepath.Join(results, "own")); err != nil {
 		return facts{}, fmt.Errorf("building the kernel's own kheaders.ko: %w", err)
 	}
 	cell := boot.Run(ctx)
@@ -83,14 +83,14 @@ func measure(ctx context.Context, t target.Target, spec kernel.Spec) (facts, err
 			f.value[a.Key] = v
 		}
 	}
-	for name, path := range map[string]string{"ours_ko": boot.Module, "own_ko": boot.OwnModule} {
+	for name, path := range map[string]string{"ours_ko": carrier.Module.Path, "own_ko": carrier.OwnModule} {
 		info, err := os.Stat(path)
 		if err != nil {
 			return facts{}, err
 		}
 		f.value[name] = float64(info.Size())
 	}
-	info, err := os.Stat(boot.Headers())
+	info, err := os.Stat(boot.Archive().Path)
 	if err != nil {
 		return facts{}, err
 	}
@@ -100,11 +100,11 @@ func measure(ctx context.Context, t target.Target, spec kernel.Spec) (facts, err
 
 // buildOwn builds the kernel's own kernel/kheaders.c as a module around our
 // archive. It looks for the archive as kernel/kheaders_data.tar.xz.
-func buildOwn(ctx context.Context, t target.Target, boot *harness.Boot, dir string) (string, error) {
-	built := boot.Built()
+func buildOwn(ctx context.Context, t target.Target, boot *rig.Session, dir string) (string, error) {
+	built := boot.Kernel()
 	for name, from := range map[string]string{
 		"kheaders.c":                  filepath.Join(built.SourceDir, "kernel/kheaders.c"),
-		"kernel/kheaders_data.tar.xz": boot.Headers(),
+		"kernel/kheaders_data.tar.xz": boot.Archive().Path,
 	} {
 		data, err := os.ReadFile(from)
 		if err != nil {
@@ -122,10 +122,10 @@ func buildOwn(ctx context.Context, t target.Target, boot *harness.Boot, dir stri
 	if err := os.WriteFile(filepath.Join(dir, "Kbuild"), []byte(kbuild), 0o644); err != nil {
 		return "", err
 	}
-	err := run.Cmd{Argv: []string{
+	err := rig.Cmd{Argv: []string{
 		"make", "-C", built.Dir, "M=" + dir, "ARCH=" + t.Name, "CROSS_COMPILE=" + t.Cross(), "modules",
 	}}.Run(ctx)
-	return filepath.Join(dir, kmod.ModuleFile), err
+	return filepath.Join(dir, rig.ModuleFile), err
 }
 
 // print writes the table.

@@ -19,7 +19,6 @@ package faults
 import (
 	"bytes"
 	"cmp"
-	"context"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -37,13 +36,10 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/kheaders/kheaders/harness/cache"
-	"github.com/kheaders/kheaders/harness/kernel"
-	"github.com/kheaders/kheaders/harness/kmod"
 	"github.com/kheaders/kheaders/harness/report"
+	"github.com/kheaders/kheaders/harness/rig"
 	"github.com/kheaders/kheaders/harness/target"
 	"github.com/kheaders/kheaders/harness/verdict"
-	"github.com/kheaders/kheaders/module/source"
 )
 
 var (
@@ -115,7 +111,7 @@ func read(t *testing.T) []*fault {
 		if err != nil {
 			t.Fatal(err)
 		}
-		f := &fault{Profile: kernel.DefaultProfile, Seconds: defaultSeconds}
+		f := &fault{Profile: rig.DefaultProfile, Seconds: defaultSeconds}
 		dec := json.NewDecoder(bytes.NewReader(text))
 		dec.DisallowUnknownFields()
 		if err := dec.Decode(f); err != nil {
@@ -313,7 +309,7 @@ func (w *world) wrapQEMU(script string) {
 // ko returns the healthy module.
 func (w *world) ko() []byte {
 	w.t.Helper()
-	data, err := os.ReadFile(filepath.Join(w.from.entry, kmod.ModuleFile))
+	data, err := os.ReadFile(filepath.Join(w.from.entry, rig.ModuleFile))
 	w.must(err)
 	return data
 }
@@ -322,25 +318,7 @@ func (w *world) ko() []byte {
 // the files that were built beside it.
 func (w *world) replaceModule(ko []byte) {
 	w.t.Helper()
-	key := cache.Key(filepath.Base(w.from.entry))
-	w.must(os.RemoveAll(filepath.Join(w.cache, "module", string(key))))
-	loader, err := kmod.Examine(w.from.kernelBuild)
-	w.must(err)
-	_, err = cache.Store{Dir: w.cache}.Get(w.t.Context(), "module", key, func(_ context.Context, dir string) ([]string, error) {
-		for _, name := range loader.Files() {
-			data := ko
-			if name != kmod.ModuleFile {
-				if data, err = os.ReadFile(filepath.Join(w.from.entry, name)); err != nil {
-					return nil, err
-				}
-			}
-			if err := os.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil {
-				return nil, err
-			}
-		}
-		return loader.Files(), nil
-	})
-	w.must(err)
+	w.must(rig.PlantModule(w.t.Context(), w.cache, w.from.entry, w.from.kernelBuild, ko))
 }
 
 // building keeps two faults from building their modules at once.
@@ -356,41 +334,7 @@ func (b *bench) faultyModule(t *testing.T, f *fault, arch target.Target, from bu
 	if err != nil {
 		t.Fatal(err)
 	}
-	const ko = kmod.ModuleFile
-	entry, err := cache.Store{Dir: b.shared}.Get(t.Context(), "faulty-module", cache.KeyOf(filepath.Base(from.entry), string(header)), func(ctx context.Context, dir string) ([]string, error) {
-		names := []string{source.ArchiveName}
-		files, err := source.Render(source.Archive{SHA256: strings.Repeat("0", 64), Size: 1, Release: "1"})
-		if err != nil {
-			return nil, err
-		}
-		for name := range files {
-			names = append(names, name)
-		}
-		for _, name := range names {
-			data, err := os.ReadFile(filepath.Join(from.entry, name))
-			if err != nil {
-				return nil, err
-			}
-			if name == "Kbuild" {
-				data = append(data, "\nccflags-y += -include $(src)/fault.h\n"...)
-			}
-			if err := os.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil {
-				return nil, err
-			}
-		}
-		if err := os.WriteFile(filepath.Join(dir, "fault.h"), header, 0o644); err != nil {
-			return nil, err
-		}
-		loader, err := kmod.Examine(from.kernelBuild)
-		if err != nil {
-			return nil, err
-		}
-		return []string{ko}, kmod.Build(ctx, loader, kmod.BuildOptions{Target: arch, Dir: dir, Log: filepath.Join(t.TempDir(), "log"), Jobs: 2})
-	})
-	if err != nil {
-		t.Fatalf("building the faulty module: %v", err)
-	}
-	data, err := os.ReadFile(entry.Path(ko))
+	data, err := rig.FaultyModule(t.Context(), b.shared, from.entry, from.kernelBuild, arch, header)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -535,7 +479,7 @@ func TestFaults(t *testing.T) {
 		}
 		t.Logf("%s:\n%s", path, tab)
 	})
-	healthy := &fault{About: "nothing", Profile: kernel.DefaultProfile, Verdict: verdict.Pass, Seconds: defaultSeconds, dir: "healthy"}
+	healthy := &fault{About: "nothing", Profile: rig.DefaultProfile, Verdict: verdict.Pass, Seconds: defaultSeconds, dir: "healthy"}
 	for _, batch := range []string{"module", "guest", "host", ""} {
 		for _, arch := range targets(t) {
 			t.Run("healthy before "+cmp.Or(batch, "the end")+"/"+arch.Name, func(t *testing.T) { b.try(t, healthy, arch, tab) })

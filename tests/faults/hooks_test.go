@@ -13,8 +13,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/kheaders/kheaders/harness/kernel"
-	"github.com/kheaders/kheaders/harness/kmod"
+	"github.com/kheaders/kheaders/harness/rig"
 	"github.com/kheaders/kheaders/harness/target"
 )
 
@@ -29,7 +28,7 @@ var hooks = map[string]func(w *world){
 	"wrong-architecture": func(w *world) {
 		for _, other := range target.All() {
 			if other.Name != w.target.Name {
-				data, err := os.ReadFile(filepath.Join(w.healthy(w.t, kernel.DefaultProfile, other).entry, kmod.ModuleFile))
+				data, err := os.ReadFile(filepath.Join(w.healthy(w.t, rig.DefaultProfile, other).entry, rig.ModuleFile))
 				w.must(err)
 				w.replaceModule(data)
 			}
@@ -194,7 +193,7 @@ func (w *world) damageModule(change func(ko []byte) []byte) {
 	w.t.Helper()
 	healthy := w.ko()
 	w.replaceModule(healthy)
-	path := filepath.Join(w.cache, "module", filepath.Base(w.from.entry), kmod.ModuleFile)
+	path := filepath.Join(w.cache, "module", filepath.Base(w.from.entry), rig.ModuleFile)
 	w.must(os.WriteFile(path, change(slices.Clone(healthy)), 0o644))
 	w.after = func(string) {
 		now, err := os.ReadFile(path)

@@ -8,27 +8,26 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
-	"github.com/kheaders/kheaders/harness/kernel"
-	"github.com/kheaders/kheaders/harness/run"
+	"github.com/kheaders/kheaders/harness/rig"
 	"github.com/kheaders/kheaders/harness/target"
 	"github.com/kheaders/kheaders/harness/verdict"
-	"github.com/kheaders/kheaders/tests/rig"
 )
 
 func main() {
 	n := flag.Int("n", 50, "boot each architecture `N` times")
 	load := flag.Int("load", 0, "have `N` programs compute all the while")
-	rig.Main(func(ctx context.Context, spec kernel.Spec, targets []target.Target) error {
+	rig.Main(func(ctx context.Context, spec string, targets []target.Target) error {
 		return soak(ctx, spec, targets, *n, *load)
 	})
 }
 
-func soak(ctx context.Context, spec kernel.Spec, targets []target.Target, n, load int) error {
+func soak(ctx context.Context, spec string, targets []target.Target, n, load int) error {
 	busy, idle := context.WithCancel(ctx)
 	var programs sync.WaitGroup
 	defer programs.Wait()
@@ -36,7 +35,7 @@ func soak(ctx context.Context, spec kernel.Spec, targets []target.Target, n, loa
 	for range load {
 		programs.Go(func() {
 			// It ends with the context; how is of no interest.
-			_ = run.Cmd{Argv: []string{"sh", "-c", "while :; do :; done"}}.Run(busy)
+			_ = rig.Cmd{Argv: []string{"sh", "-c", "while :; do :; done"}}.Run(busy)
 		})
 	}
 	for _, t := range targets {
@@ -48,12 +47,13 @@ func soak(ctx context.Context, spec kernel.Spec, targets []target.Target, n, loa
 }
 
 // boots boots one architecture n times.
-func boots(ctx context.Context, t target.Target, spec kernel.Spec, n, load int) error {
-	boot, results, release, err := rig.Prepare(ctx, "soak", spec, t, nil)
+func boots(ctx context.Context, t target.Target, spec string, n, load int) error {
+	results := filepath.Join("out", "soak", t.Name)
+	boot, err := rig.Prepare(ctx, spec, t, rig.DefaultProfile, results, nil)
 	if err != nil {
 		return err
 	}
-	defer release()
+	defer boot.Close()
 	var seconds []float64
 	start := time.Now()
 	for i := range n {

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/kheaders/kheaders/harness"
+	"github.com/kheaders/kheaders/harness/internal/guest"
+	"github.com/kheaders/kheaders/harness/internal/run"
+	"github.com/kheaders/kheaders/harness/target"
+)
+
+// optionsOf declares the flags that a run and a shell have in common. What they
+// say is in the options once the command line has been parsed.
+func (c *call) optionsOf(archs ...string) *harness.Options {
+	o := &harness.Options{Progress: func(line string) { fmt.Fprintln(c.stdout, line) }}
+	c.listFlag(&o.Kernels, "kernel", "test this kernel: a `SPEC` such as debian:6.12, debian-image:6.1, a directory, a tarball, a URL with #sha256=…; repeatable")
+	c.listFlag(&o.Archs, "arch", "test on this `ARCH`itecture; repeatable (default "+strings.Join(archs, " and ")+")")
+	c.listFlag(&o.Profiles, "profile", "use this kernel configuration `PROFILE`; repeatable (default "+harness.Profiles()[0]+")")
+	c.listFlag(&o.Modes, "mode", "test the headers in this `MODE`; repeatable (default "+harness.Modes()[0]+")")
+	c.cacheFlag(&o.Cache)
+	c.flags.StringVar(&o.Results, "results", filepath.Join("out", "qemu-test"), "write everything to `DIR`")
+	c.flags.StringVar(&o.Accel, "accel", "auto", "run QEMU with this `ACCEL`erator: auto, kvm, tcg")
+	c.flags.StringVar(&o.KVM, "kvm-device", "/dev/kvm", "the KVM device is `FILE`")
+	c.flags.BoolVar(&o.BPF, "bpf", false, "have the guest load a BPF program that clang has compiled against the archive")
+	c.flags.IntVar(&o.Jobs, "jobs", 0, "run `N` compilers at once (default one per processor)")
+	c.flags.Var((*words)(&o.KernelArgs), "append", "add `ARGS` to the kernel's command line: loglevel=8 shows the whole boot")
+	c.flags.StringVar(&o.Tests, "tests", guest.Tests, "run the guest tests of this Go `PACKAGE`")
+	c.compressorFlag(&o.Compressor)
+	return o
+}
+
+// words is a flag with the words of its argument.
+type words []string
+
+func (w *words) String() string { return strings.Join(*w, " ") }
+
+func (w *words) Set(text string) error {
+	*w = strings.Fields(text)
+	return nil
+}
+
+// testFlags declares the flags of a run whose guest tests something.
+func (c *call) testFlags(o *harness.Options) {
+	c.flags.BoolVar(&o.Thorough, "thorough", false, "have the guest decode the whole archive, not its start")
+	c.flags.StringVar(&o.Allow, "allow", "", "let the kernel report what is listed in `FILE`, as NAME: TEXT # REASON a line")
+	c.flags.BoolVar(&o.Keep, "keep", false, "keep copies of all that is booted with the results")
+	c.flags.DurationVar(&o.Silence, "silence", 0, "give a guest up after this `TIME` without output under KVM; ten times that under TCG (default 6s)")
+	c.flags.DurationVar(&o.TestDeadline, "test-deadline", 0, "give a guest up when one test takes longer than this `TIME` under KVM; ten times that under TCG (default 10s)")
+	c.flags.DurationVar(&o.Deadline, "deadline", 0, "give a guest up after this `TIME` under KVM; ten times that under TCG (default 20s)")
+	c.flags.BoolVar(&o.Install, "install", false, "install first what is missing, with apt")
+}
+
+// repeat returns the command line without the flags that select a cell, for
+// the command that repeats one.
+func (c *call) repeat() []string {
+	argv := []string{"go", "run", "./harness/cmd/kheaders", c.name}
+	c.flags.Visit(func(f *flag.Flag) {
+		switch f.Name {
+		case "kernel", "arch", "profile", "mode", "install":
+		default:
+			argv = append(argv, "--"+f.Name+"="+f.Value.String())
+		}
+	})
+	return argv
+}
+
+func runTest(ctx context.Context, c *call) error {
+	o := c.optionsOf(target.Names()...)
+	c.testFlags(o)
+	asJSON := c.flags.Bool("json", false, "print results.json instead of progress and table")
+	if _, err := c.parse(0); err != nil {
+		return err
+	}
+	o.Command = c.repeat()
+	if *asJSON {
+		o.Progress = nil
+	}
+	result, err := harness.Run(ctx, *o)
+	if err != nil {
+		return err
+	}
+	if *asJSON {
+		err = result.JSON(c.stdout)
+	} else {
+		err = result.Table(c.stdout)
+	}
+	if err != nil {
+		return err
+	}
+	if err := result.Explain(c.stderr); err != nil {
+		return err
+	}
+	if code := result.ExitCode(); code != exitPass {
+		return &verdictError{code}
+	}
+	return nil
+}
+
+func runShell(ctx context.Context, c *call) error {
+	o := c.optionsOf(target.Names()[0])
+	gdb := c.flags.Bool("gdb", false, "wait for a debugger on port 1234")
+	if _, err := c.parse(0); err != nil {
+		return err
+	}
+	if len(o.Archs) == 0 {
+		o.Archs = target.Names()[:1]
+	}
+	argv, release, err := harness.Shell(ctx, *o, *gdb)
+	if err != nil {
+		return err
+	}
+	defer release()
+	// We become QEMU: the terminal, and Ctrl-C, are its own.
+	path, err := run.Look(argv[0])
+	if err != nil {
+		return err
+	}
+	return syscall.Exec(path, argv, os.Environ())
+}

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+// Package doctor knows every program and library that kheaders calls, where
+// Debian has it, and how to install what is missing.
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/kheaders/kheaders/harness/internal/hint"
+	"github.com/kheaders/kheaders/harness/internal/run"
+	"github.com/kheaders/kheaders/harness/internal/toolchain"
+	"github.com/kheaders/kheaders/harness/target"
+)
+
+// Tool is something that has to be installed.
+type Tool struct {
+	// Name is the program, or the header file of a library.
+	Name string `json:"name"`
+	// Package is the Debian package that holds it.
+	Package string `json:"package"`
+	// For says what it is needed for.
+	For string `json:"for"`
+	// Only are the kernel profiles and modes, [BPF] or [Image], that alone need
+	// it; none: all do.
+	Only []string `json:"only,omitempty"`
+	// Path is where it was found, or empty.
+	Path string `json:"path,omitempty"`
+}
+
+// What needs tools of its own, besides the profiles and modes.
+const (
+	// BPF is a test with a BPF program.
+	BPF = "bpf"
+	// Image is a kernel that comes built, as its distribution has it.
+	Image = "image"
+	// DKMS is a module that dkms builds.
+	DKMS = "dkms"
+)
+
+// Missing tells whether the tool was not found.
+func (t Tool) Missing() bool { return t.Path == "" }
+
+// Examine looks for everything that the given targets need.
+func Examine(ctx context.Context, targets []target.Target) []Tool {
+	// The names are the same for all targets.
+	tools := table(targets, toolchain.Clang(ctx, target.Target{}))
+	for i := range tools {
+		tools[i].Path = find(tools[i].Name)
+	}
+	return tools
+}
+
+// Lookup returns the tool of that name, without looking for it.
+func Lookup(name string, t target.Target) (Tool, bool) {
+	for _, clang := range []toolchain.Toolchain{toolchain.LLVM(t, toolchain.PackagedLLVM), toolchain.LLVM(t, "")} {
+		for _, tool := range table([]target.Target{t}, clang) {
+			if tool.Name == name {
+				return tool, true
+			}
+		}
+	}
+	return Tool{}, false
+}
+
+// table lists what the targets need, with that clang where one is needed.
+func table(targets []target.Target, clang toolchain.Toolchain) []Tool {
+	tools := []Tool{
+		{Name: "go", Package: "golang-go", For: "the guest's programs"},
+		{Name: "make", Package: "make", For: "kernels and modules"},
+		{Name: "gcc", Package: "gcc", For: "kernels and modules"},
+		{Name: "ld", Package: "binutils", For: "kernels and modules"},
+		{Name: "stdio.h", Package: "libc6-dev", For: "the kernel's own build tools"},
+		{Name: "flex", Package: "flex", For: "the kernel's configuration"},
+		{Name: "bison", Package: "bison", For: "the kernel's configuration"},
+		{Name: "bc", Package: "bc", For: "kernels"},
+		{Name: "perl", Package: "perl", For: "kernels"},
+		{Name: "gelf.h", Package: "libelf-dev", For: "objtool, in x86_64 kernels"},
+		{Name: "patch", Package: "patch", For: "kernels with the headers built in"},
+		{Name: "tar", Package: "tar", For: "kernel sources"},
+		{Name: "xz", Package: "xz-utils", For: "kernel sources and archives"},
+		{Name: "setpriv", Package: "util-linux", For: "QEMU, so that it ends with us"},
+	}
+	for _, t := range targets {
+		if !t.Native() {
+			tools = append(tools, Tool{Name: t.CrossPrefix + "gcc", Package: "gcc-" + strings.TrimSuffix(strings.ReplaceAll(t.CrossPrefix, "_", "-"), "-"), For: t.Name + " kernels and modules"})
+		}
+		tools = append(tools, Tool{Name: t.QEMU, Package: t.QEMUPackage, For: "booting " + t.Name})
+	}
+	llvm := strings.TrimPrefix(clang.Compiler(), "clang")
+	return append(tools,
+		Tool{Name: clang.Compiler(), Package: "clang" + llvm, For: "kernels of the clang profile", Only: []string{"clang"}},
+		Tool{Name: clang.Linker(), Package: "lld" + llvm, For: "kernels of the clang profile", Only: []string{"clang"}},
+		Tool{Name: clang.Archiver(), Package: "llvm" + llvm, For: "kernels of the clang profile", Only: []string{"clang"}},
+		Tool{Name: "clang", Package: "clang", For: "a BPF program (--bpf)", Only: []string{BPF}},
+		Tool{Name: "cpio", Package: "cpio", For: "the kernel's own kheaders", Only: []string{"ikheaders", "ikheaders-m"}},
+		Tool{Name: "openssl", Package: "openssl", For: "a key for signed modules", Only: []string{"signed"}},
+		Tool{Name: "openssl/evp.h", Package: "libssl-dev", For: "signing modules", Only: []string{"signed"}},
+		Tool{Name: "dkms", Package: "dkms", For: "modules for a distribution's kernel", Only: []string{DKMS}},
+		Tool{Name: "pahole", Package: "pahole", For: "modules for a distribution's kernel with BTF", Only: []string{DKMS, Image}},
+	)
+}
+
+// Checks looks for what checking the generated C needs besides.
+func Checks() []Tool {
+	return []Tool{{Name: "sparse", Package: "sparse", For: "checking the generated C", Path: find("sparse")}}
+}
+
+// Needed returns those of the tools that the given profiles and modes need, and
+// [BPF] and [Image] when they are among them.
+func Needed(tools []Tool, uses ...string) []Tool {
+	return slices.DeleteFunc(slices.Clone(tools), func(t Tool) bool {
+		used := func(only string) bool { return slices.Contains(uses, only) }
+		return len(t.Only) > 0 && !slices.ContainsFunc(t.Only, used)
+	})
+}
+
+// find returns where a program or a header is.
+func find(name string) string {
+	if strings.HasSuffix(name, ".h") {
+		path := filepath.Join("/usr/include", name)
+		if _, err := os.Stat(path); err != nil {
+			return ""
+		}
+		return path
+	}
+	path, err := run.Look(name)
+	if err != nil {
+		return ""
+	}
+	return path
+}
+
+// Missing returns those of the tools that were not found.
+func Missing(tools []Tool) []Tool {
+	return slices.DeleteFunc(slices.Clone(tools), func(t Tool) bool { return !t.Missing() })
+}
+
+// Commands returns the commands that install the missing tools on Debian, one
+// string each.
+func Commands(missing []Tool) []string {
+	var packages []string
+	for _, t := range missing {
+		packages = append(packages, t.Package)
+	}
+	slices.Sort(packages)
+	packages = slices.Compact(packages)
+	return []string{
+		"apt-get update",
+		"apt-get install -y --no-install-recommends " + strings.Join(packages, " "),
+	}
+}
+
+// Hint returns the advice for missing tools, in one line.
+func Hint(missing []Tool) string {
+	return "sudo sh -c '" + strings.Join(Commands(missing), " && ") + "'"
+}
+
+// Error returns what to tell a user who lacks tools, or nil when none is
+// missing.
+func Error(missing []Tool) error {
+	if len(missing) == 0 {
+		return nil
+	}
+	var names []string
+	for _, t := range missing {
+		names = append(names, t.Name)
+	}
+	verb := "is"
+	if len(names) > 1 {
+		verb = "are"
+	}
+	return hint.New(fmt.Errorf("%s %s not installed", strings.Join(names, ", "), verb), Hint(missing))
+}
+
+// Install installs the missing tools with apt: directly as root, else through
+// sudo when that asks for no password. Where neither is possible the error's
+// hint is the command to run.
+func Install(ctx context.Context, missing []Tool, progress func(string)) error {
+	if len(missing) == 0 {
+		return nil
+	}
+	advice := Error(missing)
+	if _, err := run.Look("apt-get"); err != nil {
+		return hint.New(advice, "install these with your system's package manager; on Debian: "+Hint(missing))
+	}
+	var become []string
+	if os.Geteuid() != 0 {
+		become = []string{"sudo", "-n"}
+		if err := (run.Cmd{Argv: []string{"sudo", "-n", "true"}}).Run(ctx); err != nil {
+			return advice
+		}
+	}
+	for _, command := range Commands(missing) {
+		argv := slices.Concat(become, []string{"env", "DEBIAN_FRONTEND=noninteractive"}, strings.Fields(command))
+		progress(run.Quote(argv))
+		if err := (run.Cmd{Argv: argv}).Run(ctx); err != nil {
+			return hint.New(fmt.Errorf("installing packages: %w", err), Hint(missing))
+		}
+	}
+	return nil
+}

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+// Package guest compiles what runs inside the guest: the u-root busybox, the
+// agent and the test binary, and reads from the test binary which tests it
+// declares.
+package guest
+
+import (
+	"context"
+	"debug/elf"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/kheaders/kheaders/harness/internal/cache"
+	"github.com/kheaders/kheaders/harness/internal/hint"
+	"github.com/kheaders/kheaders/harness/internal/run"
+	"github.com/kheaders/kheaders/harness/target"
+	"github.com/kheaders/kheaders/initramfs"
+)
+
+// Module is the Go module that the guest's programs are part of.
+const Module = "github.com/kheaders/kheaders"
+
+// Tests is the package of the guest tests.
+const Tests = Module + "/tests/guest"
+
+// baseVersion changes when the recipe of the base image does.
+const baseVersion = "2"
+
+// Builder compiles for guests.
+type Builder struct {
+	// Repo is the directory of our own sources, where go.mod lies.
+	Repo  string
+	Store cache.Store
+	// Log receives the output of the Go tools.
+	Log string
+}
+
+// FindRepo returns the directory of our sources: the one at or above dir.
+func FindRepo(dir string) (string, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
+	for at := dir; ; at = filepath.Dir(at) {
+		text, err := os.ReadFile(filepath.Join(at, "go.mod"))
+		if err == nil && strings.HasPrefix(string(text), "module "+Module+"\n") {
+			return at, nil
+		}
+		if at == filepath.Dir(at) {
+			return "", hint.Usage(fmt.Errorf("%s is not inside the kheaders sources, which the guest's programs are compiled from", dir),
+				"run it in a clone of kheaders: go run ./harness/cmd/kheaders …")
+		}
+	}
+}
+
+// env makes the Go tools compile for the guest and nothing else.
+func env(t target.Target) []string {
+	return []string{"CGO_ENABLED=0", "GOOS=linux", "GOARCH=" + t.GOARCH, "GOFLAGS=-buildvcs=false", "GOWORK=off"}
+}
+
+// Base returns the path of the u-root image for an architecture. It takes
+// mkuimage 15 to 30 s, so it is kept by everything it is made from.
+func (b Builder) Base(ctx context.Context, t target.Target) (string, error) {
+	// go.sum stands for the sources of u-root and of what it uses.
+	sum, err := os.ReadFile(filepath.Join(b.Repo, "go.sum"))
+	if err != nil {
+		return "", fmt.Errorf("reading the versions of u-root: %w", err)
+	}
+	ours, err := sources(filepath.Join(b.Repo, "initramfs"))
+	if err != nil {
+		return "", fmt.Errorf("reading the guest's sources: %w", err)
+	}
+	parts := slices.Concat([]string{baseVersion, t.GOARCH, runtime.Version(), string(sum), initramfs.BuildTags}, ours, initramfs.Commands())
+	entry, err := b.Store.Get(ctx, "initramfs", cache.KeyOf(parts...), func(ctx context.Context, dir string) ([]string, error) {
+		tmp := filepath.Join(dir, "tmp")
+		if err := os.Mkdir(tmp, 0o755); err != nil {
+			return nil, err
+		}
+		// mkuimage itself runs here, so it is not compiled with the guest's
+		// environment, in which it then runs.
+		mkuimage := filepath.Join(tmp, "mkuimage")
+		for _, cmd := range []run.Cmd{
+			{Argv: []string{"go", "build", "-o", mkuimage, "github.com/u-root/mkuimage/cmd/mkuimage"}},
+			{
+				Argv: slices.Concat([]string{
+					mkuimage, "-o", filepath.Join(dir, baseName), "-tmp-dir", tmp,
+					"-initcmd", initramfs.Init, "-uinitcmd", initramfs.Agent, "-defaultsh", initramfs.Agent,
+					"-go-build-tags", initramfs.BuildTags, "-skip-ldd",
+				}, initramfs.Commands()),
+				Env: env(t),
+			},
+		} {
+			cmd.Dir, cmd.Log = b.Repo, b.Log
+			if err := cmd.Run(ctx); err != nil {
+				return nil, fmt.Errorf("building the u-root image: %w", err)
+			}
+		}
+		return []string{baseName}, os.RemoveAll(tmp)
+	})
+	if err != nil {
+		return "", err
+	}
+	return entry.Path(baseName), nil
+}
+
+const baseName = "base.cpio"
+
+// sources returns the paths and contents of the Go files below dir, tests left
+// out, in a fixed order.
+func sources(dir string) ([]string, error) {
+	var parts []string
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || filepath.Ext(path) != ".go" || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(dir, path)
+		parts = append(parts, name, string(text))
+		return err
+	})
+	return parts, err
+}
+
+// Programs is the test program of one guest.
+type Programs struct {
+	// Tests is its path.
+	Tests string
+	// Declared is the names of the tests in Tests, sorted.
+	Declared []string
+}
+
+// Programs compiles the guest tests of package tests into dir. The package is
+// named by its import path, or relative to our sources as ./tests/….
+func (b Builder) Programs(ctx context.Context, t target.Target, tests, dir string) (Programs, error) {
+	if rest, ok := strings.CutPrefix(tests, "./"); ok {
+		tests = path.Join(Module, rest)
+	}
+	p := Programs{Tests: filepath.Join(dir, "guest.test")}
+	err := run.Cmd{
+		// The symbols stay: the declared tests are read from them.
+		Argv: []string{"go", "test", "-c", "-trimpath", "-ldflags=-w", "-o", p.Tests, tests},
+		Dir:  b.Repo, Env: env(t), Log: b.Log,
+	}.Run(ctx)
+	if err != nil {
+		return Programs{}, fmt.Errorf("compiling %s: %w", tests, err)
+	}
+	f, err := os.Open(p.Tests)
+	if errors.Is(err, os.ErrNotExist) {
+		return Programs{}, fmt.Errorf("package %s has no test files", tests)
+	}
+	if err != nil {
+		return Programs{}, err
+	}
+	p.Declared, err = Declared(f, tests)
+	return p, errors.Join(err, f.Close())
+}
+
+// Declared returns the names of the top-level tests in a compiled test binary
+// of the given package, sorted. They are read from its symbol table, so the
+// binary may be for any architecture.
+func Declared(r io.ReaderAt, pkg string) ([]string, error) {
+	f, err := elf.NewFile(r)
+	if err != nil {
+		return nil, fmt.Errorf("reading the test binary: %w", err)
+	}
+	symbols, err := f.Symbols()
+	if err != nil {
+		return nil, fmt.Errorf("reading the test binary's symbols: %w", err)
+	}
+	// The linker escapes dots in the last element of a path.
+	parent, last := path.Split(pkg)
+	pkg = parent + strings.ReplaceAll(last, ".", "%2e")
+	var names []string
+	for _, symbol := range symbols {
+		if elf.ST_TYPE(symbol.Info) != elf.STT_FUNC {
+			continue
+		}
+		name, ok := strings.CutPrefix(symbol.Name, pkg+".")
+		if !ok {
+			name, ok = strings.CutPrefix(symbol.Name, pkg+"_test.")
+		}
+		if ok && isTest(name) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names), nil
+}
+
+// isTest applies the rule of go test: TestXxx where Xxx does not begin with a
+// lower-case letter. A dot belongs to a function within a test.
+func isTest(name string) bool {
+	rest, ok := strings.CutPrefix(name, "Test")
+	if !ok || name == "TestMain" || strings.ContainsAny(rest, ".[") {
+		return false
+	}
+	first, _ := utf8.DecodeRuneInString(rest)
+	return rest == "" || !unicode.IsLower(first)
+}

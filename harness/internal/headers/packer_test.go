@@ -1,0 +1,578 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package headers
+
+import (
+	"archive/tar"
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/kheaders/kheaders/harness/internal/run"
+	"github.com/kheaders/kheaders/harness/target"
+	"github.com/kheaders/kheaders/module/archive"
+	"github.com/kheaders/kheaders/module/source"
+)
+
+// The packer in C must write the very bytes that package archive writes. It is
+// compiled with the sanitizers, as the oldest C that a kernel build asks for.
+var packerFlags = []string{
+	"-std=gnu89", "-Wall", "-Wextra", "-Wmissing-prototypes", "-Wstrict-prototypes",
+	"-Wdeclaration-after-statement", "-Wshadow", "-Werror",
+	"-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all",
+}
+
+// compile compiles the packer, or a C file around it.
+func compile(tb testing.TB, compiler, file string, flags ...string) string {
+	tb.Helper()
+	dir := tb.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, source.PackerName), source.Packer(), 0o644); err != nil {
+		tb.Fatal(err)
+	}
+	if file == "" {
+		file = filepath.Join(dir, source.PackerName)
+	}
+	program := filepath.Join(dir, "kheaders_pack")
+	argv := append([]string{compiler}, flags...)
+	out, err := run.Cmd{Argv: append(argv, "-I", dir, "-o", program, file)}.Output(tb.Context())
+	if err != nil || len(out) > 0 {
+		tb.Fatalf("compiling the packer: %v\n%s", err, out)
+	}
+	return program
+}
+
+// inC runs the packer.
+func inC(tb testing.TB, program string, opts Options, env ...string) ([]byte, error) {
+	tb.Helper()
+	argv := []string{program, opts.Target.SrcArch, opts.Source}
+	if opts.Build != "" {
+		argv = append(argv, opts.Build)
+	}
+	var stdout bytes.Buffer
+	err := run.Cmd{Argv: argv, Env: env, Stdout: &stdout}.Run(tb.Context())
+	if failed, ok := errors.AsType[*run.Error](err); ok {
+		return nil, errors.New(strings.Join(failed.Tail, "\n"))
+	}
+	return stdout.Bytes(), err
+}
+
+// inGo writes the same tar with package archive.
+func inGo(tb testing.TB, opts Options) ([]byte, error) {
+	tb.Helper()
+	mtime, err := Timestamp(os.Getenv)
+	if err != nil {
+		return nil, err
+	}
+	trees, err := openTrees(opts.Source, opts.Build, opts.Target)
+	if err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	_, err = archive.Write(tb.Context(), &b, trees, archive.Options{ModTime: mtime})
+	if err != nil {
+		return nil, explain(err, opts)
+	}
+	return b.Bytes(), nil
+}
+
+// corpus returns the texts that the stripper is tested with.
+func corpus(tb testing.TB) [][]byte {
+	tb.Helper()
+	var texts [][]byte
+	for _, pattern := range []string{"strip/*", "fuzz/FuzzStrip/*"} {
+		names, err := filepath.Glob("../../../module/archive/testdata/" + pattern)
+		if err != nil || len(names) == 0 {
+			tb.Fatalf("no corpus in %s: %v", pattern, err)
+		}
+		for _, name := range names {
+			text, err := os.ReadFile(name)
+			if err != nil {
+				tb.Fatal(err)
+			}
+			if value, ok := bytes.CutPrefix(text, []byte("go test fuzz v1\n[]byte(")); ok {
+				unquoted, err := strconv.Unquote(strings.TrimSuffix(string(value), ")\n"))
+				if err != nil {
+					tb.Fatalf("%s: %v", name, err)
+				}
+				text = []byte(unquoted)
+			}
+			texts = append(texts, text)
+		}
+	}
+	return texts
+}
+
+// TestPacker compiles the packer once, with the sanitizers, for all of its tests.
+func TestPacker(t *testing.T) {
+	program := compile(t, "gcc", "", packerFlags...)
+	for name, test := range map[string]func(*testing.T, string){
+		"WritesTheSameBytes": testPackerWritesTheSameBytes,
+		"Comparison":         testPackerComparison,
+		"Refuses":            testPackerRefuses,
+		"FailsToRead":        testPackerFailsToRead,
+		"Dates":              testPackerDates,
+	} {
+		t.Run(name, func(t *testing.T) { test(t, program) })
+	}
+}
+
+func symlink(t *testing.T, to, name string) {
+	t.Helper()
+	if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.Symlink(to, name)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func testPackerWritesTheSameBytes(t *testing.T, program string) {
+	for _, tt := range []struct {
+		name string
+		edit func(t *testing.T, o *Options)
+	}{
+		{"two trees", func(*testing.T, *Options) {}},
+		{"no headers to speak of", func(t *testing.T, o *Options) {
+			if err := os.RemoveAll(filepath.Join(o.Source, "include/linux")); err != nil {
+				t.Fatal(err)
+			}
+			put(t, filepath.Join(o.Source, "include/linux/kconfig.h"), "")
+		}},
+		{"the corpus", func(t *testing.T, o *Options) {
+			for i, text := range corpus(t) {
+				put(t, fmt.Sprintf("%s/include/corpus/%d.h", o.Source, i), string(text))
+			}
+		}},
+		{"built inside the source tree", func(t *testing.T, o *Options) {
+			put(t, filepath.Join(o.Source, "include/generated/autoconf.h"), "#define A /**/ 1\n")
+			o.Build = ""
+		}},
+		{"the same tree twice", func(t *testing.T, o *Options) {
+			put(t, filepath.Join(o.Source, "include/generated/autoconf.h"), "#define A /**/ 1\n")
+			o.Build = o.Source
+		}},
+		{"the object tree wins", func(t *testing.T, o *Options) {
+			put(t, filepath.Join(o.Build, "include/linux/kconfig.h"), "#define ANOTHER\n")
+			put(t, filepath.Join(o.Source, "include/generated/autoconf.h"), "stale\n")
+		}},
+		{"utsversion.h", func(t *testing.T, o *Options) {
+			put(t, filepath.Join(o.Build, "include/generated/utsversion.h"), "#define UTS_VERSION\n")
+			put(t, filepath.Join(o.Source, "include/generated/utsversion.h"), "#define UTS_VERSION\n")
+			put(t, filepath.Join(o.Source, "include/other/utsversion.h"), "#define UTS_VERSION\n")
+		}},
+		{"order", func(t *testing.T, o *Options) {
+			for _, name := range []string{
+				"a.h", "a/b.h", "a-b.h", "a/b-c.h", "a/b/c.h", "a.b/c.h", "A.h", "a b.h", "a+.h", "a\x01/x.h", "a\x01.h", "ä.h", "a\xff.h",
+				".h", ".hidden.h", ".hidden/x.h", "x.h/y.h", "H.H", "h", "a.hh",
+			} {
+				put(t, filepath.Join(o.Source, "include/order", name), "/* "+name+" */\n")
+			}
+		}},
+		{"a file here, a directory there", func(t *testing.T, o *Options) {
+			put(t, filepath.Join(o.Source, "include/x.h"), "a file\n")
+			put(t, filepath.Join(o.Build, "include/x.h/y.h"), "a directory\n")
+		}},
+		{"long names", func(t *testing.T, o *Options) {
+			for n := 60; n <= 330; n++ {
+				put(t, filepath.Join(o.Source, "include", longName(n)), "x\n")
+			}
+			put(t, filepath.Join(o.Source, "include", strings.Repeat("d", 120), "x.h"), "x\n")
+			put(t, filepath.Join(o.Source, "include", strings.Repeat("e", 200)+".h"), "x\n")
+			put(t, filepath.Join(o.Source, "include/ä", strings.Repeat("ö", 60), "ü.h"), "x\n")
+			put(t, filepath.Join(o.Source, "include/\xff\xfe.h"), "x\n")
+			put(t, filepath.Join(o.Source, strings.Repeat("include/"+strings.Repeat("long/", 30), 10), "x.h"), "x\n")
+		}},
+		{"links", func(t *testing.T, o *Options) {
+			put(t, filepath.Join(o.Source, "kernel/private.h"), "private\n")
+			symlink(t, "linux/kconfig.h", filepath.Join(o.Source, "include/link.h"))
+			symlink(t, "../kernel/private.h", filepath.Join(o.Source, "include/far.h"))
+			symlink(t, "link.h", filepath.Join(o.Source, "include/chain.h"))
+			symlink(t, filepath.Join(o.Source, "include/link.h"), filepath.Join(o.Build, "include/absolute.h"))
+			symlink(t, filepath.Join(o.Source, "include/linux"), filepath.Join(o.Build, "include/other"))
+			symlink(t, "./linux//../../include/./linux/", filepath.Join(o.Source, "include/crooked"))
+			symlink(t, "/etc/passwd", filepath.Join(o.Source, "include/no-header"))
+			symlink(t, "linux/kconfig.h/", filepath.Join(o.Source, "include/slash.h"))
+			symlink(t, "linux/kconfig.h", filepath.Join(o.Source, "include/no-header-here"))
+		}},
+		{"trees are links", func(t *testing.T, o *Options) {
+			dir := filepath.Dir(o.Source)
+			symlink(t, "../source", filepath.Join(dir, "lib/source"))
+			symlink(t, o.Build, filepath.Join(dir, "lib/build"))
+			o.Source, o.Build = filepath.Join(dir, "lib/source"), filepath.Join(dir, "lib/build")
+		}},
+		{"include is a link", func(t *testing.T, o *Options) {
+			if err := os.Rename(filepath.Join(o.Build, "include"), filepath.Join(o.Build, "real")); err != nil {
+				t.Fatal(err)
+			}
+			symlink(t, "real", filepath.Join(o.Build, "include"))
+		}},
+		{"object tree without arch", func(t *testing.T, o *Options) {
+			if err := os.RemoveAll(filepath.Join(o.Build, "arch")); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{"relative names", func(t *testing.T, o *Options) {
+			t.Chdir(filepath.Dir(o.Source))
+			o.Source, o.Build = "source", "./build/"
+		}},
+		{"forty links", func(t *testing.T, o *Options) { chain(t, o, 40) }},
+		{"a date", func(t *testing.T, _ *Options) { t.Setenv("SOURCE_DATE_EPOCH", "8589934591") }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			opts := smallTree(t)
+			tt.edit(t, &opts)
+			want, err := inGo(t, opts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := inC(t, program, opts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			compareTars(t, want, got)
+		})
+	}
+}
+
+// longName returns the name of a header, n bytes long.
+func longName(n int) string {
+	return strings.Repeat("directory/", (n-10)/10) + strings.Repeat("x", (n-10)%10+8) + ".h"
+}
+
+// chain makes a link that takes n steps.
+func chain(t *testing.T, o *Options, n int) {
+	t.Helper()
+	dir := filepath.Join(o.Source, "links")
+	put(t, filepath.Join(dir, "0"), "the end\n")
+	for i := 1; i < n; i++ {
+		symlink(t, strconv.Itoa(i-1), filepath.Join(dir, strconv.Itoa(i)))
+	}
+	symlink(t, "../links/"+strconv.Itoa(n-1), filepath.Join(o.Source, "include/chain.h"))
+}
+
+// compareTars says where two tars differ.
+func compareTars(t *testing.T, want, got []byte) {
+	t.Helper()
+	if bytes.Equal(want, got) {
+		return
+	}
+	at := 0
+	for at < min(len(want), len(got)) && want[at] == got[at] {
+		at++
+	}
+	block := at &^ 511
+	t.Errorf("%d bytes in C, %d in Go; they differ at byte %d (%d of its block):\nC  %q\nGo %q", len(got), len(want), at, at-block,
+		got[block:min(len(got), block+512)], want[block:min(len(want), block+512)])
+}
+
+// testPackerComparison proves that the comparison can fail.
+func testPackerComparison(t *testing.T, program string) {
+	opts := smallTree(t)
+	want, err := inGo(t, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, edit := range map[string]func(){
+		"another header": func() { put(t, filepath.Join(opts.Source, "include/another.h"), "x\n") },
+		"another text":   func() { put(t, filepath.Join(opts.Source, "include/linux/kconfig.h"), "#define KCONFIG 2\n") },
+		"another date":   func() { t.Setenv("KBUILD_BUILD_TIMESTAMP", "@1") },
+	} {
+		edit()
+		got, err := inC(t, program, opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Equal(want, got) {
+			t.Errorf("%s makes no difference", name)
+		}
+		want = got
+	}
+}
+
+func testPackerRefuses(t *testing.T, program string) {
+	for _, tt := range []struct {
+		name string
+		edit func(t *testing.T, o *Options)
+		want string // with DIR for the directory of the trees
+	}{
+		{"no such tree", func(_ *testing.T, o *Options) { o.Source += "/missing" }, "finding the tree DIR/source/missing: DIR/source/missing: No such file or directory"},
+		{"the tree is a file", func(_ *testing.T, o *Options) { o.Build += "/include/generated/autoconf.h" }, "the tree DIR/build/include/generated/autoconf.h is not a directory"},
+		{"not prepared", func(t *testing.T, o *Options) {
+			if err := os.Remove(filepath.Join(o.Build, "include/generated/autoconf.h")); err != nil {
+				t.Fatal(err)
+			}
+			put(t, filepath.Join(o.Source, "include/generated/autoconf.h"), "stale\n")
+		}, `DIR/build/include/generated/autoconf.h: No such file or directory: is the kernel configured, and "make prepare" done?`},
+		{"another architecture", func(_ *testing.T, o *Options) { o.Target.SrcArch = "vax" }, "finding DIR/source/arch/vax/include: DIR/source/arch/vax: No such file or directory"},
+		{"link to nowhere", func(t *testing.T, o *Options) {
+			symlink(t, "missing.h", filepath.Join(o.Source, "include/a.h"))
+		}, "symbolic link DIR/source/include/a.h -> missing.h: DIR/source/include/missing.h: No such file or directory"},
+		{"no header, and to nowhere", func(t *testing.T, o *Options) {
+			symlink(t, "missing", filepath.Join(o.Source, "include/README"))
+		}, "symbolic link DIR/source/include/README -> missing: DIR/source/include/missing: No such file or directory"},
+		{"link outside", func(t *testing.T, o *Options) {
+			put(t, filepath.Join(filepath.Dir(o.Source), "outside.h"), "x\n")
+			symlink(t, "../../outside.h", filepath.Join(o.Source, "include/a.h"))
+		}, "symbolic link DIR/source/include/a.h -> ../../outside.h: leads outside the kernel trees"},
+		{"link to a neighbour whose name starts like ours", func(t *testing.T, o *Options) {
+			put(t, o.Source+"2/a.h", "x\n")
+			symlink(t, o.Source+"2/a.h", filepath.Join(o.Source, "include/a.h"))
+		}, "symbolic link DIR/source/include/a.h -> DIR/source2/a.h: leads outside the kernel trees"},
+		{"link to a directory outside", func(t *testing.T, o *Options) {
+			symlink(t, "/proc/self", filepath.Join(o.Build, "include/self"))
+		}, ""},
+		{"include leads outside", func(t *testing.T, o *Options) {
+			dir := filepath.Join(o.Build, "arch/x86/include")
+			if err := os.Rename(dir, filepath.Join(filepath.Dir(o.Build), "elsewhere")); err != nil {
+				t.Fatal(err)
+			}
+			symlink(t, "../../../elsewhere", dir)
+		}, "symbolic link DIR/build/arch/x86/include -> DIR/elsewhere: leads outside the kernel trees"},
+		{"link to itself", func(t *testing.T, o *Options) {
+			symlink(t, "a.h", filepath.Join(o.Source, "include/a.h"))
+		}, "symbolic link DIR/source/include/a.h -> a.h: leads back to itself"},
+		{"forty-one links", func(t *testing.T, o *Options) { chain(t, o, 41) }, "symbolic link DIR/source/include/chain.h -> ../links/40: leads back to itself"},
+		{"link to a directory that holds it", func(t *testing.T, o *Options) {
+			symlink(t, "..", filepath.Join(o.Source, "include/linux/up"))
+		}, "symbolic link DIR/source/include/linux/up -> ..: leads back to itself"},
+		{"link through a file", func(t *testing.T, o *Options) {
+			symlink(t, "linux/kconfig.h/b.h", filepath.Join(o.Source, "include/a.h"))
+		}, "symbolic link DIR/source/include/a.h -> linux/kconfig.h/b.h: DIR/source/include/linux/kconfig.h: Not a directory"},
+		{"a pipe", func(t *testing.T, o *Options) {
+			if err := unix.Mkfifo(filepath.Join(o.Source, "include/a.h"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}, "DIR/source/include/a.h is neither a file nor a directory"},
+		{"include is a file", func(t *testing.T, o *Options) {
+			if err := os.RemoveAll(filepath.Join(o.Build, "arch/x86/include")); err != nil {
+				t.Fatal(err)
+			}
+			put(t, filepath.Join(o.Build, "arch/x86/include"), "")
+		}, "DIR/build/arch/x86/include is not a directory"},
+		{"date", func(t *testing.T, _ *Options) { t.Setenv("SOURCE_DATE_EPOCH", "now") }, `SOURCE_DATE_EPOCH is "now", which is no date that is understood`},
+		{"kernel's date", func(t *testing.T, _ *Options) {
+			t.Setenv("KBUILD_BUILD_TIMESTAMP", "Debian 6.1.1-1 (2024-01-01)")
+		}, `KBUILD_BUILD_TIMESTAMP is "Debian 6.1.1-1 (2024-01-01)", which is no date that is understood`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			opts := smallTree(t)
+			dir := filepath.Dir(opts.Source)
+			tt.edit(t, &opts)
+			if _, err := inGo(t, opts); err == nil {
+				t.Error("package archive takes it")
+			}
+			got, err := inC(t, program, opts)
+			if err == nil {
+				t.Fatalf("no error, and %d bytes", len(got))
+			}
+			text := strings.TrimPrefix(strings.ReplaceAll(err.Error(), dir, "DIR"), "kheaders_pack: ")
+			if text != tt.want && tt.want != "" || strings.Contains(text, "\n") {
+				t.Errorf("error %q, want %q", text, tt.want)
+			}
+		})
+	}
+	for _, args := range [][]string{nil, {"x86"}, {"", "/"}, {"../x86", "/"}, {".", "/"}, {"x86", "/", "/", "/"}} {
+		err := run.Cmd{Argv: append([]string{program}, args...)}.Run(t.Context())
+		failed, ok := errors.AsType[*run.Error](err)
+		if !ok || !strings.Contains(strings.Join(failed.Tail, "\n"), "usage: kheaders_pack SRCARCH SOURCE [BUILD] >TAR") {
+			t.Errorf("%q: %v", args, err)
+		}
+	}
+}
+
+// testPackerFailsToRead runs the packer as a user who may not read a header,
+// list a directory, or write the tar.
+func testPackerFailsToRead(t *testing.T, program string) {
+	for name, tt := range map[string]struct {
+		forbid, want string
+		full         bool
+	}{
+		"a header":         {forbid: "include/linux/kconfig.h", want: "reading DIR/source/include/linux/kconfig.h: Permission denied"},
+		"a directory":      {forbid: "include/linux", want: "listing DIR/source/include/linux: Permission denied"},
+		"no room to write": {full: true, want: "writing the tar: No space left on device"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			opts := smallTree(t)
+			cmd := exec.CommandContext(t.Context(), program, opts.Target.SrcArch, opts.Source, opts.Build)
+			if tt.forbid != "" {
+				if err := os.Chmod(filepath.Join(opts.Source, tt.forbid), 0); err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { _ = os.Chmod(filepath.Join(opts.Source, tt.forbid), 0o700) })
+			}
+			if os.Getuid() == 0 {
+				// To whom nothing is forbidden.
+				openUp(t, filepath.Dir(program), filepath.Dir(opts.Source))
+				cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+			}
+			if tt.full {
+				full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer full.Close() //nolint:errcheck // nothing is written
+				cmd.Stdout = full
+			}
+			var stderr strings.Builder
+			cmd.Stderr = &stderr
+			err := cmd.Run()
+			got := strings.ReplaceAll(stderr.String(), filepath.Dir(opts.Source), "DIR")
+			if err == nil || got != "kheaders_pack: "+tt.want+"\n" {
+				t.Errorf("%v, %q, want %q", err, got, tt.want)
+			}
+		})
+	}
+}
+
+// openUp lets others pass through directories of the test's.
+func openUp(t *testing.T, dirs ...string) {
+	t.Helper()
+	for _, dir := range dirs {
+		for ; strings.HasPrefix(dir, os.TempDir()+"/"); dir = filepath.Dir(dir) {
+			if err := os.Chmod(dir, 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// TestPackerOnKernel compiles the packer as a kernel's build does, and packs a
+// real kernel when the flags name one.
+func TestPackerOnKernel(t *testing.T) {
+	opts := smallTree(t)
+	compilers := []string{"gcc"}
+	if *sourceFlag != "" {
+		arch, err := target.Lookup(*archFlag)
+		if err != nil {
+			t.Fatal(err)
+		}
+		opts = Options{Source: *sourceFlag, Build: *buildFlag, Target: arch}
+		compilers = append(compilers, "clang")
+	}
+	want, err := inGo(t, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, compiler := range compilers {
+		program := compile(t, compiler, "", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-O2")
+		start := time.Now()
+		got, err := inC(t, program, opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%s: %d bytes in %v", compiler, len(got), time.Since(start))
+		compareTars(t, want, got)
+	}
+}
+
+// server calls parts of the packer.
+type server struct {
+	in  io.Writer
+	out *bufio.Reader
+}
+
+func serve(tb testing.TB) *server {
+	tb.Helper()
+	program := compile(tb, "gcc", "testdata/server.c", packerFlags...)
+	requests, in := io.Pipe()
+	out, answers := io.Pipe()
+	done := make(chan error, 1)
+	ctx := tb.Context() // a fuzz test's must not be asked for later
+	go func() {
+		err := run.Cmd{Argv: []string{program}, Stdin: requests, Stdout: answers}.Run(ctx)
+		answers.CloseWithError(errors.Join(err, io.EOF))
+		requests.CloseWithError(errors.Join(err, io.EOF))
+		done <- err
+	}()
+	tb.Cleanup(func() {
+		_ = in.Close()
+		<-done //nolint:errcheck // it was told to end
+	})
+	return &server{in, bufio.NewReader(out)}
+}
+
+func (s *server) ask(tb testing.TB, letter byte, text []byte) []byte {
+	tb.Helper()
+	request := binary.NativeEndian.AppendUint32([]byte{letter}, uint32(len(text)))
+	if _, err := s.in.Write(append(request, text...)); err != nil {
+		tb.Fatalf("asking the packer about %q: %v", text, err)
+	}
+	var size uint32
+	if err := binary.Read(s.out, binary.NativeEndian, &size); err != nil {
+		tb.Fatalf("the packer ended over %q: %v", text, err)
+	}
+	answer := make([]byte, size)
+	if _, err := io.ReadFull(s.out, answer); err != nil {
+		tb.Fatalf("the packer ended over %q: %v", text, err)
+	}
+	return answer
+}
+
+// FuzzPackerStrips compares the two strippers.
+func FuzzPackerStrips(f *testing.F) {
+	s := serve(f)
+	for _, text := range corpus(f) {
+		f.Add(text)
+	}
+	f.Add([]byte("R\"\x00(\")\x00\" /* a */ \x00"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		want, got := archive.Strip(nil, text), s.ask(t, 'S', text)
+		if !bytes.Equal(want, got) {
+			t.Errorf("stripping %q gives %q in C, %q in Go", text, got, want)
+		}
+	})
+}
+
+// FuzzPackerDates checks that the packer refuses a date or reads it as Go does.
+func FuzzPackerDates(f *testing.F) {
+	s := serve(f)
+	for _, tt := range timestamps {
+		if tt.kbuild != "" {
+			f.Add(tt.kbuild)
+		}
+	}
+	f.Fuzz(func(t *testing.T, date string) {
+		if date == "" || strings.Contains(date, "\x00") {
+			return // neither can be in the environment's variable
+		}
+		got := string(s.ask(t, 'D', []byte(date)))
+		if n, err := strconv.ParseInt(got, 10, 64); err != nil || n < 0 || n > maxEpoch {
+			return
+		}
+		want, err := Timestamp(func(name string) string { return map[string]string{"KBUILD_BUILD_TIMESTAMP": date}[name] })
+		if err != nil || strconv.FormatInt(want.Unix(), 10) != got {
+			t.Errorf("%q is %s in C, %d in Go (%v)", date, got, want.Unix(), err)
+		}
+	})
+}
+
+// testPackerDates checks that the packer takes and refuses the same dates.
+func testPackerDates(t *testing.T, program string) {
+	opts := smallTree(t)
+	for _, tt := range timestamps {
+		out, err := inC(t, program, opts, "SOURCE_DATE_EPOCH="+tt.epoch, "KBUILD_BUILD_TIMESTAMP="+tt.kbuild)
+		if err != nil {
+			if _, wantErr := time.Parse(time.RFC3339, tt.want); wantErr == nil {
+				t.Errorf("%q, %q: %v, want %s", tt.epoch, tt.kbuild, err, tt.want)
+			}
+			continue
+		}
+		header, err := tar.NewReader(bytes.NewReader(out)).Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := header.ModTime.UTC().Format(time.RFC3339); got != tt.want {
+			t.Errorf("%q, %q: got %s, want %s", tt.epoch, tt.kbuild, got, tt.want)
+		}
+	}
+}

@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package kernel
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+
+	"github.com/kheaders/kheaders/harness/internal/cache"
+	"github.com/kheaders/kheaders/harness/internal/hint"
+	"github.com/kheaders/kheaders/harness/target"
+)
+
+// imageFormat is part of every image's key. It changes with the layout of the
+// cache entries.
+const imageFormat = "debian image 2"
+
+// flavour is the kernel that is taken of the several that Debian builds for an
+// architecture: the one for virtual machines, which Debian's own cloud images
+// run. It is a third of the general one's size and boots twice as fast.
+func flavour(t target.Target) string { return "cloud-" + t.Debian }
+
+// imageInfo is what an entry of unpacked packages keeps about itself.
+type imageInfo struct {
+	// Release is what uname -r says, Version the version that it is based on.
+	Release string `json:"release"`
+	Version string `json:"version"`
+	// Common is the name of the package with the headers that all flavours
+	// share.
+	Common string `json:"common"`
+	// Image, Config and Modules are where the packages have these, below the
+	// entry's directory.
+	Image   string `json:"image"`
+	Config  string `json:"config"`
+	Modules string `json:"modules"`
+	// Packages are the files that were unpacked, and their digests.
+	Packages map[string]cache.File `json:"packages"`
+}
+
+const imageInfoName = "image.json"
+
+// images returns the kernel that Debian has built of a series, for each target.
+func (f fetcher) images(ctx context.Context, spec Spec, targets []target.Target) (Source, error) {
+	source := Source{prebuilt: map[string]Kernel{}}
+	for _, t := range targets {
+		built, err := f.image(ctx, spec, t)
+		if err != nil {
+			return Source{}, err
+		}
+		source.prebuilt[t.Name] = built
+	}
+	return source, nil
+}
+
+func (f fetcher) image(ctx context.Context, spec Spec, t target.Target) (Kernel, error) {
+	// The path is in the key because it is in a makefile of the entry.
+	root, err := f.store.Root("image")
+	if err != nil {
+		return Kernel{}, err
+	}
+	key := cache.KeyOf(imageFormat, filepath.Dir(root), spec.version, flavour(t), runtime.GOARCH)
+	entry, err := f.store.Get(ctx, "image", key, func(ctx context.Context, dir string) ([]string, error) {
+		outputs, err := f.fillImage(ctx, spec, t, dir)
+		if err != nil {
+			return nil, diskFull(err, dir)
+		}
+		return outputs, syncFileSystem(dir)
+	})
+	if err != nil {
+		return Kernel{}, err
+	}
+	text, err := os.ReadFile(entry.Path(imageInfoName))
+	if err != nil {
+		return Kernel{}, fmt.Errorf("reading what is known about the image: %w", err)
+	}
+	var info imageInfo
+	if err := json.Unmarshal(text, &info); err != nil {
+		return Kernel{}, fmt.Errorf("reading what is known about the image: %w", err)
+	}
+	return Kernel{
+		Dir:       entry.Path(info.headers()),
+		SourceDir: entry.Path(filepath.Join("usr/src", info.Common)),
+		Image:     entry.Path(info.Image),
+		Config:    entry.Path(info.Config),
+		Release:   info.Release,
+		Version:   info.Version,
+		Modules:   entry.Path(info.Modules),
+		Key:       string(cache.KeyOf(imageFormat, entry.Dir, string(text))),
+		Cached:    entry.Hit,
+	}, nil
+}
+
+// headers is where the packages have the flavour's headers.
+func (i imageInfo) headers() string { return "usr/src/linux-headers-" + i.Release }
+
+// locate finds where the packages that were unpacked into dir have the kernel.
+func (i *imageInfo) locate(dir string) error {
+	first := func(names ...string) (string, error) {
+		for _, name := range names {
+			if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
+				return name, nil
+			}
+		}
+		return "", hint.New(fmt.Errorf("the packages of %s have no %s", i.Release, strings.Join(names, " and no ")), unknownLayout)
+	}
+	// Debian 13 has moved /lib to /usr/lib, Debian 14 all of a kernel to where
+	// its modules are.
+	builtin, err := first("lib/modules/"+i.Release+"/modules.builtin", "usr/lib/modules/"+i.Release+"/modules.builtin")
+	if err != nil {
+		return err
+	}
+	i.Modules = filepath.Dir(builtin)
+	if i.Image, err = first("boot/vmlinuz-"+i.Release, i.Modules+"/vmlinuz"); err != nil {
+		return err
+	}
+	i.Config, err = first("boot/config-"+i.Release, i.Modules+"/config")
+	return err
+}
+
+// unknownLayout is the advice for packages that are put together otherwise.
+const unknownLayout = "this release of Debian lays its kernels out in another way than the ones that are known here; kernel debian:VERSION is built from source"
+
+// fillImage downloads and unpacks the packages of an image: the kernel, its
+// headers in two parts, and the programs that build modules against them. These
+// last ones are the host's, whatever the kernel's architecture is.
+func (f fetcher) fillImage(ctx context.Context, spec Spec, t target.Target, dir string) ([]string, error) {
+	if err := needDebian(spec, "apt-get", "dpkg-deb", "xz"); err != nil {
+		return nil, err
+	}
+	scratch := filepath.Join(dir, "scratch")
+	if err := os.Mkdir(scratch, 0o755); err != nil {
+		return nil, fmt.Errorf("making a directory for the downloads: %w", err)
+	}
+	arch, suffix := "", ""
+	if !t.Native() {
+		arch, suffix = t.Debian, ":"+t.Debian
+	}
+	var info imageInfo
+	var debs []string
+	err := f.withApt(ctx, scratch, arch, func(a apt) error {
+		found, packages, err := a.resolve(ctx, spec, t, suffix)
+		if err != nil {
+			return err
+		}
+		info = found
+		debs, err = a.download(ctx, packages...)
+		return err
+	})
+	if errors.Is(err, errNoPackage) {
+		err = hint.Usage(fmt.Errorf("kernel %q: %w", spec, err), "`apt-cache search ^linux-headers-.*-cloud` lists what there is; debian:"+spec.version+" builds a kernel from source")
+	}
+	if err != nil {
+		return nil, err
+	}
+	info.Packages = map[string]cache.File{}
+	for _, deb := range debs {
+		if info.Packages[filepath.Base(deb)], err = cache.Digest(deb); err != nil {
+			return nil, fmt.Errorf("reading %s: %w", filepath.Base(deb), err)
+		}
+		if err := f.unpackDeb(ctx, deb, dir); err != nil {
+			return nil, err
+		}
+	}
+	if err := os.RemoveAll(scratch); err != nil {
+		return nil, fmt.Errorf("removing the downloads: %w", err)
+	}
+	if err := info.locate(dir); err != nil {
+		return nil, err
+	}
+	common := filepath.Join("usr/src", info.Common)
+	if info.Version, err = makefileVersionOf(filepath.Join(dir, common)); err != nil {
+		return nil, fmt.Errorf("%s: %w", info.Common, err)
+	}
+	if err := relocate(dir, filepath.Join(info.headers(), "Makefile"), common); err != nil {
+		return nil, err
+	}
+	text, err := json.MarshalIndent(info, "", "\t")
+	if err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(filepath.Join(dir, imageInfoName), append(text, '\n'), 0o644); err != nil {
+		return nil, fmt.Errorf("writing what is known about the image: %w", err)
+	}
+	outputs := []string{imageInfoName, info.Image, info.Config, filepath.Join(common, "Makefile"), filepath.Join(info.Modules, "modules.builtin")}
+	for _, name := range []string{"Makefile", "Module.symvers", "include/config/auto.conf", "include/generated/autoconf.h", "scripts/mod/modpost"} {
+		outputs = append(outputs, filepath.Join(info.headers(), name))
+	}
+	return outputs, nil
+}
+
+// resolve finds the newest kernel of a series, through the package that always
+// depends on its headers, and the packages that it is made of. Suffix is added to
+// the names of those that are for the target.
+func (a apt) resolve(ctx context.Context, spec Spec, t target.Target, suffix string) (info imageInfo, packages []string, err error) {
+	// A series that is not the system's main one has its version in the name.
+	headers := ""
+	for _, name := range []string{"linux-headers-" + spec.version + "-" + flavour(t), "linux-headers-" + flavour(t)} {
+		fields, err := a.show(ctx, name+suffix)
+		if err == nil && isVersion(fields["Version"], spec.version) {
+			headers = dependency(fields["Depends"], "linux-headers-")
+			if dependency(fields["Depends"], "linux-kbuild-") != "" {
+				headers = name // and so may be what is for that one kernel alone
+			}
+			break
+		}
+		if ctx.Err() != nil {
+			return imageInfo{}, nil, err
+		}
+	}
+	if headers == "" {
+		return imageInfo{}, nil, fmt.Errorf("%w linux-headers-%s of version %s", errNoPackage, flavour(t), spec.version)
+	}
+	fields, err := a.show(ctx, headers+suffix)
+	if err != nil {
+		return imageInfo{}, nil, err
+	}
+	info.Release = strings.TrimPrefix(headers, "linux-headers-")
+	info.Common = dependency(fields["Depends"], "linux-headers-")
+	kbuild := dependency(fields["Depends"], "linux-kbuild-")
+	if info.Common == "" || kbuild == "" {
+		return imageInfo{}, nil, hint.New(fmt.Errorf("%s depends on no common headers or on no linux-kbuild, but on %q", headers, fields["Depends"]),
+			"debian:"+spec.version+" builds a kernel from source")
+	}
+	packages = []string{headers + suffix, info.Common, kbuild}
+	image := "linux-image-" + info.Release
+	if fields, err = a.show(ctx, image+suffix); err != nil {
+		return imageInfo{}, nil, err
+	}
+	packages = append(packages, image+suffix)
+	// Since Debian 14 that one is empty and depends on these.
+	for _, part := range []string{"linux-binary-", "linux-modules-", "linux-base-"} {
+		if dependency(fields["Depends"], part+info.Release) != "" {
+			packages = append(packages, part+info.Release+suffix)
+		}
+	}
+	return info, packages, nil
+}
+
+// isVersion tells whether a Debian version is one of that series: 6.1.192-2 is
+// of 6.1, and 6.12.1-1 is not.
+func isVersion(version, series string) bool {
+	rest, ok := strings.CutPrefix(version, series)
+	return ok && (rest == "" || strings.ContainsAny(rest[:1], ".-~+"))
+}
+
+// dependency returns the first package in a Depends field with that prefix.
+func dependency(depends, prefix string) string {
+	for name := range strings.FieldsFuncSeq(depends, func(r rune) bool { return r == ',' || r == '|' }) {
+		name, _, _ = strings.Cut(strings.TrimSpace(name), " ")
+		if strings.HasPrefix(name, prefix) {
+			return name
+		}
+	}
+	return ""
+}
+
+var (
+	reInclude = regexp.MustCompile(`(?m)^include /usr/src/(\S+)/Makefile$`)
+	// The second one is there since Debian 14.
+	reInstalled = regexp.MustCompile(`(?m)^(include |KBUILD_OUTPUT=)/usr/src/`)
+)
+
+// relocate has the flavour's makefile find itself and the common one where they
+// lie in dir, instead of where the packages would be installed.
+func relocate(dir, makefile, common string) error {
+	path := filepath.Join(dir, makefile)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("reading the makefile of the headers: %w", err)
+	}
+	m := reInclude.FindSubmatch(text)
+	if m == nil || string(m[1]) != filepath.Base(common) {
+		return hint.New(fmt.Errorf("the makefile of the headers does not include that of %s: %q", filepath.Base(common), text), unknownLayout)
+	}
+	text = reInstalled.ReplaceAll(text, []byte("${1}"+strings.ReplaceAll(filepath.Join(dir, "usr/src"), "$", "$$")+"/"))
+	if err := os.WriteFile(path, text, 0o644); err != nil {
+		return fmt.Errorf("writing the makefile of the headers: %w", err)
+	}
+	return nil
+}

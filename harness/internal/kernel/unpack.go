@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package kernel
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/kheaders/kheaders/harness/internal/hint"
+	"github.com/kheaders/kheaders/harness/internal/run"
+)
+
+// compressions are the kinds of tarballs: the end of the name, and tar's
+// option and the program for it. xz and gzip are faster by far than what Go
+// has, and tar calls them.
+var compressions = []struct {
+	suffix string
+	args   []string
+}{
+	{".tar", []string{}},
+	{".tar.xz", []string{"xz"}},
+	{".txz", []string{"xz"}},
+	{".tar.gz", []string{"gzip"}},
+	{".tgz", []string{"gzip"}},
+}
+
+// compressionOf returns the program that decompresses a tarball of that name,
+// as a list that is empty for none. It is nil when the name is no tarball's.
+func compressionOf(name string) []string {
+	for _, c := range compressions {
+		if strings.HasSuffix(name, c.suffix) {
+			return c.args
+		}
+	}
+	return nil
+}
+
+// unpack unpacks a tarball so that dir becomes its kernel tree, whether the
+// tree lies at the top or in a single directory. It fails when the tarball is
+// cut short.
+func (f fetcher) unpack(ctx context.Context, tarball, dir string) error {
+	args := []string{"tar"}
+	programs := compressionOf(tarball)
+	for _, p := range programs {
+		if _, err := run.Look(p); err != nil {
+			return err
+		}
+		args = append(args, "--use-compress-program="+p)
+	}
+	if len(programs) == 0 {
+		if err := checkTarEnd(tarball); err != nil {
+			return fmt.Errorf("unpacking %s: %w", tarball, err)
+		}
+	}
+	into := dir + ".unpack"
+	if err := os.Mkdir(into, 0o755); err != nil {
+		return fmt.Errorf("making the directory of the source tree: %w", err)
+	}
+	// Modification times are of no use here; now is as good, and make is
+	// content with any that lie in the past.
+	args = append(args, "--extract", "--file", tarball, "--directory", into, "--no-same-owner", "--no-same-permissions")
+	if err := f.run(ctx, args, ""); ctx.Err() != nil {
+		return context.Cause(ctx)
+	} else if err != nil {
+		return hint.New(fmt.Errorf("unpacking %s: %w", tarball, firstLine(err)), "the file may be cut short or damaged: compare its size and digest with the original's")
+	}
+
+	top := into
+	list, err := os.ReadDir(into)
+	if err != nil {
+		return err
+	}
+	if len(list) == 1 && list[0].IsDir() {
+		top = filepath.Join(into, list[0].Name())
+	}
+	if err := os.Rename(top, dir); err != nil {
+		return fmt.Errorf("moving the source tree into place: %w", err)
+	}
+	return os.RemoveAll(into)
+}
+
+// checkTarEnd fails when an uncompressed tar does not end in the two blocks of
+// zeros that mark its end. GNU tar takes one that was cut between two members
+// for whole.
+func checkTarEnd(path string) (err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	const block, mark = 512, 1024 // bytes
+	end := make([]byte, mark)
+	if at, err := f.Seek(-mark, io.SeekEnd); err == nil && at%block == 0 {
+		if _, err := io.ReadFull(f, end); err != nil {
+			return err
+		}
+		if bytes.Equal(end, make([]byte, mark)) {
+			return nil
+		}
+	}
+	return hint.New(errors.New("the archive is cut short: it has no end mark"), "compare its size and digest with the original's")
+}
+
+// run reports a command and runs it, in dir unless that is empty.
+func (f fetcher) run(ctx context.Context, argv []string, dir string) error {
+	f.progress("running: " + (&run.Error{Argv: argv, Dir: dir}).Command())
+	return run.Cmd{Argv: argv, Dir: dir, Env: plainMessages}.Run(ctx)
+}
+
+// firstLine adds the first line of a failed program's output to its error:
+// tar, apt and dpkg-deb say there what is wrong.
+func firstLine(err error) error {
+	if e, ok := errors.AsType[*run.Error](err); ok && len(e.Tail) > 0 {
+		return &detailError{detail: strings.TrimSpace(e.Tail[0]), err: err}
+	}
+	return err
+}
+
+// detailError is an error whose text is better said by the program itself.
+type detailError struct {
+	detail string
+	err    error
+}
+
+func (e *detailError) Error() string { return fmt.Sprintf("%v: %s", e.err, e.detail) }
+
+func (e *detailError) Unwrap() error { return e.err }
+
+// diskFull recognizes the failures for which the disk is to blame, whether the
+// system call was ours or a program's.
+func diskFull(err error, dir string) error {
+	full := errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
+	if e, ok := errors.AsType[*run.Error](err); ok {
+		for _, line := range e.Tail {
+			full = full || strings.Contains(line, "No space left on device") || strings.Contains(line, "Disk quota exceeded")
+		}
+	}
+	if !full {
+		return err
+	}
+	return hint.New(fmt.Errorf("no space left on the device that holds %s: %w", dir, err),
+		"a source tree takes 1.7 GB and a built test kernel 0.2 GB: free some, or move the cache to another device")
+}
+
+// syncFileSystem waits until everything on the file system of dir is on the
+// disk.
+func syncFileSystem(dir string) (err error) {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, d.Close()) }()
+	if err := unix.Syncfs(int(d.Fd())); err != nil {
+		return fmt.Errorf("syncing the cache: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+// Package kmod builds the kernel module from the directory that module/source
+// describes, and looks into the result before anything is booted with it.
+package kmod
+
+import (
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/kheaders/kheaders/harness/internal/hint"
+	"github.com/kheaders/kheaders/harness/internal/run"
+	"github.com/kheaders/kheaders/harness/internal/toolchain"
+	"github.com/kheaders/kheaders/harness/target"
+	"github.com/kheaders/kheaders/module/source"
+)
+
+// BuildOptions say what to build, and against what.
+type BuildOptions struct {
+	// Target is the kernel's architecture.
+	Target target.Target
+	// Dir holds the module's source and the archive. The build writes there:
+	// its output, and Kbuild's own files.
+	Dir string
+	// Log is a file to which the build's output is appended; empty: none.
+	Log string
+	// Jobs is how many compilers may run at once; less than one means one.
+	Jobs int
+}
+
+// environment keeps the build from depending on who runs it, when and where.
+var environment = []string{
+	"LC_ALL=C",
+	"KBUILD_BUILD_TIMESTAMP=Thu Jan  1 00:00:00 UTC 1970",
+	"KBUILD_BUILD_USER=kheaders",
+	"KBUILD_BUILD_HOST=kheaders",
+	"KBUILD_BUILD_VERSION=1",
+	// We may run below a make with flags and a job server of its own.
+	"MAKEFLAGS=", "MFLAGS=", "GNUMAKEFLAGS=", "MAKEFILES=", "MAKELEVEL=",
+	// These would take the build elsewhere, or add to it.
+	"KBUILD_OUTPUT=", "KBUILD_EXTRA_SYMBOLS=", "KCPPFLAGS=",
+}
+
+// The files that [Build] makes, in Dir.
+const (
+	// ModuleFile is the module as it is to be loaded.
+	ModuleFile = source.ModuleName + ".ko"
+	// UnsignedFile is the module without its signature, for a kernel that
+	// loads no others but signed ones.
+	UnsignedFile = source.ModuleName + ".unsigned.ko"
+)
+
+// Files returns the names of the files that [Build] makes for a kernel.
+func (k Kernel) Files() []string {
+	names := []string{ModuleFile}
+	if k.Signed {
+		names = append(names, UnsignedFile)
+	}
+	if k.Compression != "" {
+		names = append(names, k.CompressedFile())
+	}
+	return names
+}
+
+// CompressedFile is the name of the module that the kernel itself decompresses,
+// or empty.
+func (k Kernel) CompressedFile() string {
+	if k.Compression == "" {
+		return ""
+	}
+	return ModuleFile + k.Compression
+}
+
+// Build builds the module in Dir, for the kernel that k describes, in all forms
+// that [Kernel.Files] lists. The same source, archive, kernel and compiler give
+// the same bytes, whatever Dir is. A failure of make is a [*run.Error]; what
+// can be known to fail is refused before anything is built.
+func Build(ctx context.Context, k Kernel, o BuildOptions) error {
+	if err := build(ctx, k, o); err != nil {
+		return fmt.Errorf("building %s: %w", ModuleFile, err)
+	}
+	return nil
+}
+
+func build(ctx context.Context, k Kernel, o BuildOptions) error {
+	if err := k.tools(); err != nil {
+		return err
+	}
+	dir, err := filepath.Abs(o.Dir)
+	if err != nil {
+		return err
+	}
+	// Kbuild puts the path into make rules, shell commands and -Wa, lists.
+	if i := strings.IndexFunc(dir, breaksKbuild); i >= 0 {
+		return hint.Usage(fmt.Errorf("the kernel's makefiles cannot work in %q, for its %q", dir, dir[i:i+1]), "use a directory with a plain name")
+	}
+
+	// Debug information would name the directory otherwise. The module's own
+	// Kbuild cannot see to it: kheaders.mod.c is compiled without it.
+	relocate := "-fdebug-prefix-map=" + dir + "=."
+	tools := toolchain.GCC(o.Target)
+	if k.clang {
+		tools = toolchain.Clang(ctx, o.Target)
+	}
+	err = run.Cmd{
+		Argv: slices.Concat([]string{"make", "-C", k.Dir, "M=" + dir}, tools.Variables(), []string{
+			"KCFLAGS=" + relocate, "KAFLAGS=" + relocate,
+			"-j" + strconv.Itoa(max(1, o.Jobs)), "modules",
+		}),
+		Env: environment,
+		Log: o.Log,
+	}.Run(ctx)
+	if err != nil {
+		return err
+	}
+	ko := filepath.Join(dir, ModuleFile)
+	if _, err := os.Stat(ko); err != nil {
+		return fmt.Errorf("make succeeded without making it: %w", err)
+	}
+	if k.Signed {
+		if err := k.sign(ctx, ko, filepath.Join(dir, UnsignedFile), o.Log); err != nil {
+			return fmt.Errorf("signing it: %w", err)
+		}
+	}
+	if k.Compression != "" {
+		if err := k.compress(ctx, ko, filepath.Join(dir, k.CompressedFile())); err != nil {
+			return fmt.Errorf("compressing it: %w", err)
+		}
+	}
+	return nil
+}
+
+// sign moves the module aside and puts a signed one in its place, with the
+// kernel's own program.
+func (k Kernel) sign(ctx context.Context, ko, unsigned, log string) error {
+	if err := os.Rename(ko, unsigned); err != nil {
+		return err
+	}
+	return run.Cmd{
+		Argv: []string{filepath.Join(k.Dir, signProgram), k.hash, k.key, filepath.Join(k.Dir, certificate), unsigned, ko},
+		Env:  environment,
+		Log:  log,
+	}.Run(ctx)
+}
+
+// compress writes the module as the kernel can decompress it.
+func (k Kernel) compress(ctx context.Context, ko, output string) (err error) {
+	in, err := os.Open(ko)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, in.Close()) }()
+	out, err := os.Create(output)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, out.Close()) }()
+	switch k.Compression {
+	case ".xz":
+		// The kernel's decoder knows no other check.
+		return run.Cmd{
+			Argv:  []string{"xz", "--compress", "--stdout", "--quiet", "--format=xz", "--check=crc32", "--threads=1", "--lzma2=dict=1MiB"},
+			Env:   []string{"XZ_DEFAULTS=", "XZ_OPT="},
+			Stdin: in, Stdout: out,
+		}.Run(ctx)
+	case ".zst":
+		z, err := zstd.NewWriter(out, zstd.WithEncoderConcurrency(1))
+		if err != nil {
+			return err
+		}
+		if _, err := io.Copy(z, in); err != nil {
+			return errors.Join(err, z.Close())
+		}
+		return z.Close()
+	case ".gz":
+		z := gzip.NewWriter(out)
+		if _, err := io.Copy(z, in); err != nil {
+			return err
+		}
+		return z.Close()
+	}
+	return fmt.Errorf("no way to make %s", output)
+}
+
+func breaksKbuild(r rune) bool {
+	return r <= ' ' || r == 0x7f || strings.ContainsRune(`"#$%&'()*,:;<=>?[\]^`+"`{|}", r)
+}

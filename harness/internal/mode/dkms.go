@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package mode
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/kheaders/kheaders/harness/internal/doctor"
+	"github.com/kheaders/kheaders/harness/internal/headers"
+	"github.com/kheaders/kheaders/harness/internal/hint"
+	"github.com/kheaders/kheaders/harness/internal/kernel"
+	"github.com/kheaders/kheaders/harness/internal/kmod"
+	"github.com/kheaders/kheaders/harness/internal/stage"
+	"github.com/kheaders/kheaders/module/source"
+)
+
+// dkms: a module as well, which DKMS builds for a kernel that comes built. The
+// archive in it is packed without us.
+func dkms() Mode {
+	const name = "dkms"
+	return Mode{
+		Name: name,
+		Uses: []string{doctor.DKMS},
+		Check: func(spec kernel.Spec, compressor string) error {
+			if !spec.HeaderPackages() {
+				return hint.Usage(fmt.Errorf("kernel %q has no header packages for DKMS to build against", spec),
+					"use --mode "+name+" with a kernel that comes built, such as --kernel debian-image:6.1")
+			}
+			return checkCompressor(compressor, "the build under DKMS", name)
+		},
+		Step: "module",
+		Carry: func(ctx context.Context, in CarryInput) (stage.Carrier, error) {
+			files, err := source.DKMS(headers.XZCommand())
+			if err != nil {
+				return stage.Carrier{}, fmt.Errorf("rendering the module: %w", err)
+			}
+			return carryModule(ctx, in, name, files, buildDKMS)
+		},
+	}
+}
+
+// checkCompressor refuses one that a build without us does not have.
+func checkCompressor(compressor, who, mode string) error {
+	if compressor == headers.DefaultCompressor {
+		return nil
+	}
+	return hint.Usage(fmt.Errorf("%s compresses with %s, not %s", who, headers.DefaultCompressor, compressor),
+		"leave --compressor out with --mode "+mode)
+}
+
+// buildDKMS has dkms build the module.
+func buildDKMS(ctx context.Context, in CarryInput, loader kmod.Kernel, files map[string][]byte, dir string) error {
+	tree := filepath.Join(dir, kmod.DKMSSource)
+	if err := os.Mkdir(tree, 0o755); err != nil {
+		return err
+	}
+	if err := writeFiles(tree, files); err != nil {
+		return err
+	}
+	return kmod.BuildDKMS(ctx, loader, kmod.BuildOptions{Target: in.Target, Dir: dir, Log: in.Log, Jobs: in.Jobs})
+}

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+// Package mode holds the ways in which a kernel can have its headers, a file for
+// each. What a way does differently from the others is in its value, and nowhere
+// else.
+package mode
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/kheaders/kheaders/harness/internal/cache"
+	"github.com/kheaders/kheaders/harness/internal/hint"
+	"github.com/kheaders/kheaders/harness/internal/kernel"
+	"github.com/kheaders/kheaders/harness/internal/stage"
+	"github.com/kheaders/kheaders/harness/target"
+)
+
+// Mode is one way for a kernel to have its headers.
+type Mode struct {
+	// Name is what users call it.
+	Name string
+	// Uses are what doctor has to find for it besides: see [doctor.Needed].
+	Uses []string
+	// Check refuses what cannot be tested in this mode.
+	Check func(spec kernel.Spec, compressor string) error
+	// Patch puts the headers into a kernel's source before it is built; nil
+	// when the source is built as it is.
+	Patch func(ctx context.Context, in PatchInput) (Patched, error)
+	// Step is what the report calls the next one.
+	Step string
+	// Carry makes what has the archive in it, and looks into it: before every
+	// boot, also when it comes from the cache.
+	Carry func(ctx context.Context, in CarryInput) (stage.Carrier, error)
+}
+
+// PatchInput is what [Mode.Patch] takes.
+type PatchInput struct {
+	Store  cache.Store
+	Source kernel.Source
+	Target target.Target
+	Say    stage.Say
+}
+
+// Patched is a source with its headers to be built in.
+type Patched struct {
+	Source kernel.Source
+	// Config, Variables and Inputs are for [kernel.BuildOptions].
+	Config            string
+	Variables, Inputs []string
+}
+
+// CarryInput is what [Mode.Carry] takes.
+type CarryInput struct {
+	Store   cache.Store
+	Kernel  kernel.Kernel
+	Archive stage.File
+	Target  target.Target
+	Jobs    int
+	// Log receives make's output.
+	Log string
+	Say stage.Say
+}
+
+// All returns the modes, the default first.
+func All() []Mode { return []Mode{module(), builtin(), dkms()} }
+
+// Default returns the mode of who names none.
+func Default() Mode { return All()[0] }
+
+// Names returns the names of the modes, in the same order.
+func Names() []string {
+	var names []string
+	for _, m := range All() {
+		names = append(names, m.Name)
+	}
+	return names
+}
+
+// Lookup returns the mode of that name.
+func Lookup(name string) (Mode, error) {
+	for _, m := range All() {
+		if m.Name == name {
+			return m, nil
+		}
+	}
+	return Mode{}, hint.Usage(fmt.Errorf("unknown mode %q", name), "use --mode "+strings.Join(Names(), ", "))
+}

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package mode
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"github.com/kheaders/kheaders/harness/internal/kernel"
+	"github.com/kheaders/kheaders/harness/internal/kmod"
+	"github.com/kheaders/kheaders/harness/internal/output"
+	"github.com/kheaders/kheaders/harness/internal/run"
+	"github.com/kheaders/kheaders/harness/internal/stage"
+	"github.com/kheaders/kheaders/module/source"
+)
+
+// module: a module, loaded into a kernel that knows nothing of it.
+func module() Mode {
+	const name = "module"
+	return Mode{
+		Name:  name,
+		Check: func(kernel.Spec, string) error { return nil },
+		Step:  name,
+		Carry: func(ctx context.Context, in CarryInput) (stage.Carrier, error) {
+			files, err := render(in.Archive, in.Kernel.Release, in.Target.SrcArch)
+			if err != nil {
+				return stage.Carrier{}, err
+			}
+			return carryModule(ctx, in, name, files, buildModule)
+		},
+	}
+}
+
+// render returns the module's source around an archive.
+func render(archive stage.File, release, srcArch string) (map[string][]byte, error) {
+	files, err := source.Render(source.Archive{SHA256: archive.SHA256, Size: archive.Size, Release: release, SrcArch: srcArch})
+	if err != nil {
+		return nil, fmt.Errorf("rendering the module: %w", err)
+	}
+	return files, nil
+}
+
+// buildModule has kbuild build the module around the archive.
+func buildModule(ctx context.Context, in CarryInput, loader kmod.Kernel, files map[string][]byte, dir string) error {
+	if err := fill(dir, files, in.Archive.Path); err != nil {
+		return err
+	}
+	err := kmod.Build(ctx, loader, kmod.BuildOptions{Target: in.Target, Dir: dir, Log: in.Log, Jobs: in.Jobs})
+	if _, failed := errors.AsType[*run.Error](err); failed {
+		err = kernel.ExplainMake(err, in.Log)
+	}
+	return err
+}
+
+// fill writes the module's source and the archive into a directory.
+func fill(dir string, files map[string][]byte, archive string) error {
+	if err := writeFiles(dir, files); err != nil {
+		return err
+	}
+	return output.Copy(filepath.Join(dir, source.ArchiveName), archive)
+}

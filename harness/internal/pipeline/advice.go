@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package pipeline
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/kheaders/kheaders/harness/internal/doctor"
+	"github.com/kheaders/kheaders/harness/internal/hint"
+	"github.com/kheaders/kheaders/harness/internal/kernel"
+	"github.com/kheaders/kheaders/harness/internal/run"
+	"github.com/kheaders/kheaders/harness/target"
+)
+
+// Advise adds to an error what the user can do about it.
+func Advise(err error, t target.Target) error {
+	if fullDisk(err) {
+		if !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT) {
+			err = fmt.Errorf("%w: %w", err, syscall.ENOSPC) // a program said so, and nobody passed it on
+		}
+		return hint.New(err, "free some space, or put the cache elsewhere with --cache DIR or XDG_CACHE_HOME")
+	}
+	if hint.Of(err) != "" {
+		return err
+	}
+	if missing, ok := errors.AsType[*run.NotFoundError](err); ok {
+		if tool, ok := doctor.Lookup(missing.Program, t); ok {
+			return hint.New(err, doctor.Hint([]doctor.Tool{tool}))
+		}
+	}
+	if errors.Is(err, os.ErrPermission) || errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.ENOTDIR) {
+		return hint.New(err, "choose a directory that you may write to with --results DIR or --cache DIR")
+	}
+	return err
+}
+
+// fullDisk tells whether there was no room to write to, for us or for a program
+// that we ran.
+func fullDisk(err error) bool {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return true
+	}
+	program, ok := errors.AsType[*run.Error](err)
+	return ok && slices.ContainsFunc(program.Tail, func(line string) bool {
+		return strings.Contains(strings.ToLower(line), syscall.ENOSPC.Error())
+	})
+}
+
+// failedBuild tells whether what was to be tested did not build, as opposed to
+// the harness not working.
+func failedBuild(err error) bool {
+	if fullDisk(err) {
+		return false
+	}
+	if _, ok := errors.AsType[*kernel.BuildError](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[*kernel.ConfigError](err); ok {
+		return true
+	}
+	return hint.IsBuildFailed(err)
+}

@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package pipeline
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/kheaders/kheaders/harness/internal/kernel"
+	"github.com/kheaders/kheaders/harness/internal/mode"
+	"github.com/kheaders/kheaders/harness/internal/qemu"
+	"github.com/kheaders/kheaders/harness/internal/stage"
+	"github.com/kheaders/kheaders/harness/report"
+	"github.com/kheaders/kheaders/harness/verdict"
+	"github.com/kheaders/kheaders/module/source"
+)
+
+// memoryMiB is the guest's memory. It holds the initramfs twice while the
+// kernel unpacks it; more of it only lengthens the boot.
+const memoryMiB = 256
+
+// cell is a cell of the matrix in its directory.
+type cell struct {
+	*runner
+	of Cell
+	// dir is where the cell's files go, below the results directory.
+	dir string
+
+	mu    sync.Mutex // guards times, since some stages run side by side
+	times []report.Stage
+}
+
+// open makes the cell's directory, empty.
+func (r *runner) open(of Cell) (*cell, error) {
+	c := &cell{runner: r, of: of, dir: filepath.Join(r.Results, of.Name())}
+	if err := os.RemoveAll(c.dir); err != nil {
+		return c, fmt.Errorf("clearing the results: %w", err)
+	}
+	if err := os.MkdirAll(c.dir, 0o755); err != nil {
+		return c, fmt.Errorf("making the results directory: %w", err)
+	}
+	return c, nil
+}
+
+func (c *cell) path(name string) string { return filepath.Join(c.dir, name) }
+
+// say reports a line about a stage of the cell.
+func (c *cell) say(subject, format string, args ...any) {
+	c.runner.say(c.of.Target.Name, "%-8s %s", subject, fmt.Sprintf(format, args...))
+}
+
+// timed notes how long a stage took.
+func (c *cell) timed(name string, start time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.times = append(c.times, report.Stage{Name: name, Seconds: time.Since(start).Seconds()})
+}
+
+// The logs of a cell, besides those of its boot. A stage whose result is in the
+// cache writes none.
+const (
+	kernelLog = "kernel.log"
+	bpfLog    = "bpf.log"
+	moduleLog = "module.log"
+	guestLog  = "guest.log"
+)
+
+func (c *cell) guest(ctx context.Context) (stage.Programs, error) {
+	defer c.timed("guest", time.Now())
+	builder := c.runner.guest
+	builder.Log = c.path(guestLog)
+	return stage.Guest(ctx, stage.GuestInput{Builder: builder, Target: c.of.Target, Tests: c.Tests, Dir: c.dir})
+}
+
+func (c *cell) patch(ctx context.Context, source kernel.Source) (mode.Patched, error) {
+	if c.of.Mode.Patch == nil {
+		return mode.Patched{Source: source}, nil
+	}
+	defer c.timed("patch", time.Now())
+	return c.of.Mode.Patch(ctx, mode.PatchInput{Store: c.store, Source: source, Target: c.of.Target, Say: c.say})
+}
+
+func (c *cell) build(ctx context.Context, patched mode.Patched) (stage.Built, error) {
+	if err := c.builds.Acquire(ctx, 1); err != nil {
+		return stage.Built{}, context.Cause(ctx)
+	}
+	defer c.builds.Release(1)
+	defer c.timed("kernel", time.Now())
+	return stage.Build(ctx, stage.BuildInput{
+		Store: c.store, Source: patched.Source, Drivers: qemu.Drivers(), Say: c.say,
+		Options: kernel.BuildOptions{
+			Target: c.of.Target, Profile: c.of.Profile, Jobs: c.Jobs, Log: c.path(kernelLog),
+			Config: patched.Config, Variables: patched.Variables, Inputs: patched.Inputs,
+		},
+	})
+}
+
+func (c *cell) pack(ctx context.Context, k kernel.Kernel) (stage.File, error) {
+	defer c.timed("headers", time.Now())
+	return stage.Pack(ctx, stage.PackInput{Store: c.store, Kernel: k, Target: c.of.Target, Compressor: c.Compressor, Say: c.say})
+}
+
+func (c *cell) compile(ctx context.Context, k kernel.Kernel, archive stage.File) (stage.File, error) {
+	if !c.BPF {
+		return stage.File{}, nil
+	}
+	defer c.timed("bpf", time.Now())
+	return stage.Program(ctx, stage.ProgramInput{
+		Store: c.store, Kernel: k, Archive: archive, Target: c.of.Target, Log: c.path(bpfLog), Say: c.say,
+	})
+}
+
+func (c *cell) carry(ctx context.Context, k kernel.Kernel, archive stage.File) (stage.Carrier, error) {
+	defer c.timed(c.of.Mode.Step, time.Now())
+	return c.of.Mode.Carry(ctx, mode.CarryInput{
+		Store: c.store, Kernel: k, Archive: archive, Target: c.of.Target, Jobs: c.Jobs, Log: c.path(moduleLog), Say: c.say,
+	})
+}
+
+func (c *cell) choose(ctx context.Context, _ stage.File) (qemu.Choice, error) {
+	return c.prober.Choose(ctx, c.of.Target, c.Accel)
+}
+
+func (c *cell) image(m made, shell bool) (stage.File, error) {
+	defer c.timed("initramfs", time.Now())
+	return stage.Image(stage.ImageInput{
+		Path: c.path("initramfs.cpio"), Programs: m.programs, Shell: shell,
+		Contents: stage.Contents{
+			Target: c.of.Target, Release: m.kernel.Release, Version: m.kernel.Version,
+			Archive: m.archive, Carrier: m.carrier, Program: m.program, Drivers: m.kernel.Drivers,
+			Allow: c.Allow, Thorough: c.Thorough, Limits: guestLimits(c.limits(m)),
+		},
+	})
+}
+
+// machine describes the virtual machine that boots an image.
+func (c *cell) machine(m made, image string) qemu.Machine {
+	return qemu.Machine{
+		Target: c.of.Target, Accel: m.accel.Accel, Kernel: m.kernel.Image.Path, Initramfs: image,
+		MemoryMiB: memoryMiB, TicksKHz: m.ticksKHz, KernelArgs: c.KernelArgs,
+	}
+}
+
+func (c *cell) boot(ctx context.Context, m made) (stage.Booted, error) {
+	if err := c.boots.Acquire(ctx, 1); err != nil {
+		return stage.Booted{}, context.Cause(ctx)
+	}
+	defer c.boots.Release(1)
+	if c.Keep {
+		if err := stage.Keep(c.path(keptDir), c.kept(m)); err != nil {
+			return stage.Booted{}, err
+		}
+	}
+	c.say("boot", "%s: %s", m.accel.Accel, m.accel.Why)
+	defer c.timed("boot", time.Now())
+	return stage.Boot(ctx, stage.BootInput{
+		Machine: c.machine(m, m.image.Path), Limits: c.limits(m), Allow: c.Allow, Dir: c.dir,
+		Ended: func(test verdict.Test) { c.say("test", "%s", report.Progress(test)) },
+	})
+}
+
+// keptDir is where the results keep what was booted, besides the initramfs and
+// the test binary, which are there in any case.
+const keptDir = "kept"
+
+func (c *cell) kept(m made) map[string]string {
+	files := map[string]string{
+		filepath.Base(m.kernel.Image.Path): m.kernel.Image.Path,
+		source.ArchiveName:                 m.archive.Path,
+		"config":                           m.kernel.Config,
+	}
+	if module := m.carrier.Module.Path; module != "" {
+		files[filepath.Base(module)] = module
+	}
+	return files
+}
+
+func (c *cell) decide(m made) verdict.Result {
+	objects := map[string]string{"": filepath.Join(m.kernel.Dir, "vmlinux")}
+	if m.carrier.OwnModule == "" { // which has the same name
+		objects[source.ModuleName] = m.carrier.Module.Path
+	}
+	return stage.Judge(stage.JudgeInput{
+		Booted: m.booted, Declared: m.programs.Declared, SHA256: m.archive.SHA256,
+		Objects: objects, Roots: []string{m.kernel.SourceDir, m.carrier.Dir}, Say: c.say,
+	})
+}

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package pipeline
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/kheaders/kheaders/harness/internal/hint"
+	"github.com/kheaders/kheaders/harness/internal/kernel"
+	"github.com/kheaders/kheaders/harness/target"
+)
+
+// This file looks up what users name. Every error is theirs, with a hint.
+
+// Arch returns the architecture of that name.
+func Arch(name string) (target.Target, error) {
+	t, err := target.Lookup(name)
+	if err != nil {
+		return t, hint.Usage(err, "use --arch "+strings.Join(target.Names(), " or --arch "))
+	}
+	return t, nil
+}
+
+// Profile returns the name of a kernel configuration that there is.
+func Profile(name string) (string, error) {
+	if !slices.Contains(kernel.Profiles(), name) {
+		return "", hint.Usage(fmt.Errorf("unknown profile %q", name), "use --profile "+strings.Join(kernel.Profiles(), " or --profile "))
+	}
+	return name, nil
+}
+
+// Kernel reads a kernel spec; an empty one means the default kernel.
+func Kernel(text string) (kernel.Spec, error) {
+	if text == "" {
+		return kernel.Default()
+	}
+	return kernel.ParseSpec(text)
+}
+
+// CacheDir makes the cache directory, and returns it independent of where we
+// run.
+func CacheDir(dir string) (string, error) {
+	if dir == "" {
+		return "", hint.Usage(errors.New("no cache directory: neither XDG_CACHE_HOME nor HOME is set"), "use --cache DIR")
+	}
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", hint.Usage(fmt.Errorf("making the cache directory: %w", err), "choose another one with --cache DIR or XDG_CACHE_HOME")
+	}
+	return dir, nil
+}

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package pipeline
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"path/filepath"
+
+	"github.com/kheaders/kheaders/harness/internal/doctor"
+	"github.com/kheaders/kheaders/harness/internal/hint"
+	"github.com/kheaders/kheaders/harness/internal/qemu"
+	"github.com/kheaders/kheaders/harness/internal/stage"
+	"github.com/kheaders/kheaders/harness/report"
+)
+
+// Session is one cell with everything that goes into its boot. The results
+// directory is the session's until Close.
+type Session struct {
+	cell    *cell
+	made    made
+	release func()
+}
+
+// Prepare makes the one cell of a configuration ready to boot.
+func Prepare(ctx context.Context, c Config) (*Session, error) {
+	if len(c.Cells) != 1 {
+		return nil, hint.Usage(fmt.Errorf("this is for one machine, and the options name %d", len(c.Cells)), "give --kernel, --arch, --profile and --mode once")
+	}
+	r, err := newRunner(c)
+	if err != nil {
+		return nil, err
+	}
+	// A test has a verdict for it; a person waits, and is told at once.
+	if err := doctor.Error(r.Missing(ctx, r.Cells...)); err != nil {
+		return nil, err
+	}
+	release, err := claim(r.Results)
+	if err != nil {
+		return nil, err
+	}
+	s, err := r.session(ctx)
+	if err != nil {
+		release()
+		return nil, Advise(err, r.Cells[0].Target)
+	}
+	s.release = release
+	return s, nil
+}
+
+func (r *runner) session(ctx context.Context) (*Session, error) {
+	sources, err := r.fetch(ctx)
+	if err != nil {
+		return nil, err
+	}
+	from := sources[r.Cells[0].Spec]
+	if from.err != nil {
+		return nil, from.err
+	}
+	c, err := r.open(r.Cells[0])
+	if err != nil {
+		return nil, err
+	}
+	m, err := c.prepare(ctx, from.source)
+	return &Session{cell: c, made: m}, err
+}
+
+// Close gives the results directory up.
+func (s *Session) Close() { s.release() }
+
+// Run boots the cell and returns it with its verdict. It can be called again.
+func (s *Session) Run(ctx context.Context) report.Cell {
+	m := s.made
+	err := s.cell.verify(ctx, &m)
+	return s.cell.report(ctx, m, err)
+}
+
+// Kernel returns the kernel that is booted, Archive its headers, and Carrier what
+// has them in it, which may be changed before a run.
+func (s *Session) Kernel() stage.Built     { return s.made.kernel }
+func (s *Session) Archive() stage.File     { return s.made.archive }
+func (s *Session) Carrier() *stage.Carrier { return &s.made.carrier }
+
+// Floor boots the same machine and kernel with another initramfs and returns
+// the seconds from QEMU's start to its end: with an init that ends at once, the
+// floor for any verdict.
+func (s *Session) Floor(ctx context.Context, image string) (float64, error) {
+	exit, err := s.cell.machine(s.made, image).Run(ctx, qemu.Watch{
+		Console: io.Discard, Events: io.Discard, Log: io.Discard,
+		Silence: DefaultLimits.Deadline, Deadline: DefaultLimits.Deadline,
+	})
+	if err != nil {
+		return 0, err
+	}
+	if exit.Killed != nil {
+		return 0, fmt.Errorf("the machine did not end by itself: %w", exit.Killed)
+	}
+	if exit.Code != 0 {
+		return 0, fmt.Errorf("QEMU ended with code %d", exit.Code)
+	}
+	return exit.Seconds, nil
+}
+
+// Shell returns the command line that boots to u-root's shell on the terminal,
+// with the module at /kheaders/kheaders.ko. With gdb, QEMU waits for a debugger
+// on port 1234.
+func (s *Session) Shell(gdb bool) ([]string, error) {
+	image, err := s.cell.image(s.made, true)
+	if err != nil {
+		return nil, err
+	}
+	machine := s.cell.machine(s.made, image.Path)
+	if gdb {
+		machine.Args = []string{"-gdb", "tcp::1234", "-S"}
+		s.cell.say("gdb", "gdb %s -ex 'target remote :1234'", filepath.Join(s.made.kernel.Dir, "vmlinux"))
+	}
+	return machine.ShellCommand()
+}

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+// Package qemu boots a kernel in QEMU: it puts the command line together,
+// finds out which accelerator works, and runs the machine to its end through
+// vmtest, so that nothing is left of it afterwards.
+package qemu
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	vmtest "github.com/hugelgupf/vmtest/qemu"
+
+	"github.com/kheaders/kheaders/harness/internal/run"
+	"github.com/kheaders/kheaders/harness/target"
+	"github.com/kheaders/kheaders/initramfs/wire"
+)
+
+// Accel is an accelerator's name, as QEMU's -accel takes it.
+type Accel string
+
+// The accelerators that we know.
+const (
+	TCG Accel = "tcg"
+	KVM Accel = "kvm"
+)
+
+// Machine is a virtual machine to boot.
+type Machine struct {
+	Target target.Target
+	Accel  Accel
+	// Kernel is the path of the image.
+	Kernel string
+	// Initramfs is the path of the cpio archive, or empty.
+	Initramfs string
+	// MemoryMiB is the guest's memory.
+	MemoryMiB int
+	// TicksKHz is the rate of the guest's tick counter under TCG, see
+	// [HostTicks]. Zero: let the guest find out.
+	TicksKHz int
+	// KernelArgs are added to the kernel's command line.
+	KernelArgs []string
+	// Args are added to QEMU's command line.
+	Args []string
+}
+
+// consoleLevel keeps what is merely informative (level 6) off the console: a
+// character costs an emulated machine 10 µs, and a boot has thousands. It stays
+// in the guest's dmesg.
+const consoleLevel = "6"
+
+// kernelArgs returns the kernel arguments that every boot has. A panic must
+// end the machine at once (-1); the verdict is not taken from how it ends. An
+// emulated processor leaks nothing by speculation, and what would keep it from
+// that is paid for at each entry into the kernel.
+func (m Machine) kernelArgs() string {
+	args := []string{"console=" + m.Target.Console, "panic=-1", "loglevel=" + consoleLevel}
+	args = append(args, m.Target.KernelArgs...)
+	if m.Accel == TCG {
+		// Go's runtime has a thread that sleeps 20 µs at a time. Emulated, two
+		// switches and a timer's interrupt take longer than that; without
+		// high resolution such a sleep lasts to the next tick.
+		args = append(args, "mitigations=off", "highres=off", "nohz=off")
+		args = append(args, m.Target.TCGKernelArgs...)
+		if m.Target.TCGTicksArg != "" && m.TicksKHz != 0 {
+			args = append(args, m.Target.TCGTicksArg+"="+strconv.Itoa(m.TicksKHz))
+		}
+	}
+	return strings.Join(append(args, m.KernelArgs...), " ")
+}
+
+// cpu returns the value of -cpu.
+func (m Machine) cpu() string {
+	if m.Accel == KVM {
+		return "host"
+	}
+	return m.Target.CPU
+}
+
+// options returns vmtest's options for the machine with its devices.
+func (m Machine) options(devices ...vmtest.Fn) []vmtest.Fn {
+	fns := []vmtest.Fn{
+		func(_ *vmtest.IDAllocator, o *vmtest.Options) error {
+			// vmtest splits its QEMUCommand at spaces and takes defaults from
+			// VMTEST_ variables; a run of ours depends on neither. setpriv
+			// has the kernel kill QEMU when we die, whatever kills us.
+			o.QEMUCommand = "setpriv"
+			o.QEMUArgs = slices.Concat([]string{
+				"--pdeathsig", "KILL", "--", m.Target.QEMU,
+				"-nodefaults", "-no-user-config", "-nographic", "-no-reboot",
+				"-machine", m.Target.QEMUMachine,
+				"-accel", string(m.Accel),
+				"-cpu", m.cpu(),
+				"-m", strconv.Itoa(m.MemoryMiB) + "M",
+			}, m.Target.QEMUArgs)
+			o.Kernel = m.Kernel
+			o.KernelArgs = m.kernelArgs()
+			o.Initramfs = m.Initramfs
+			o.VMTimeout = 0
+			return nil
+		},
+	}
+	fns = append(fns, devices...)
+	return append(fns, vmtest.WithQEMUArgs(m.Args...))
+}
+
+// panicDevice lets the kernel tell QEMU of a panic, which then fails.
+func panicDevice() vmtest.Fn {
+	return vmtest.WithQEMUArgs("-device", "pvpanic-pci", "-action", "panic=exit-failure")
+}
+
+// consoleDevice is the serial port, written to a file.
+func consoleDevice(path string) vmtest.Fn {
+	return vmtest.WithQEMUArgs("-chardev", "file,id=console,path="+path, "-serial", "chardev:console")
+}
+
+// eventsDevice is the virtio-serial port that the guest reports on, written to
+// a file.
+func eventsDevice(path string) vmtest.Fn {
+	return vmtest.WithQEMUArgs(
+		"-device", "virtio-serial-pci",
+		"-chardev", "file,id=events,path="+path,
+		"-device", "virtserialport,chardev=events,name="+wire.Port,
+	)
+}
+
+// Drivers are the modules of the kernel's that eventsDevice needs.
+func Drivers() []string { return []string{"virtio_pci", "virtio_console"} }
+
+// logTo has QEMU's own messages written to a file. vmtest would keep all of them
+// in memory.
+func logTo(path string) vmtest.Fn {
+	return func(_ *vmtest.IDAllocator, o *vmtest.Options) error {
+		o.QEMUArgs = slices.Concat([]string{"-c", `exec "$@" >` + path + ` 2>&1`, o.QEMUCommand, o.QEMUCommand}, o.QEMUArgs)
+		o.QEMUCommand = "/bin/sh"
+		return nil
+	}
+}
+
+// stdioDevice is a serial port on our own terminal, with QEMU's monitor behind
+// Ctrl-A c.
+func stdioDevice() vmtest.Fn {
+	return vmtest.WithQEMUArgs("-serial", "mon:stdio")
+}
+
+// ShellCommand returns the command line of the machine with its console on the
+// terminal, for a person.
+func (m Machine) ShellCommand() ([]string, error) {
+	return m.command(panicDevice(), stdioDevice())
+}
+
+// Command returns a command line that boots the machine as Run does, with
+// console and events in the given files: what to type to repeat a run by hand.
+func (m Machine) Command(console, events string) ([]string, error) {
+	return m.command(panicDevice(), consoleDevice(console), eventsDevice(events))
+}
+
+func (m Machine) command(devices ...vmtest.Fn) ([]string, error) {
+	options, err := vmtest.OptionsFor(vmtest.Arch(m.Target.GOARCH), m.options(devices...)...)
+	if err != nil {
+		return nil, fmt.Errorf("assembling the QEMU command line: %w", err)
+	}
+	return options.Cmdline()
+}
+
+// installed checks that the programs the machine needs are there.
+func (m Machine) installed() error {
+	for _, program := range []string{"setpriv", m.Target.QEMU} {
+		if _, err := run.Look(program); err != nil {
+			return err
+		}
+	}
+	return nil
+}

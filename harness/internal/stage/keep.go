@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package stage
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/kheaders/kheaders/harness/internal/output"
+)
+
+// Keep copies files into a directory, by the names that they get there. Those
+// without a path are left out.
+func Keep(dir string, files map[string]string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("keeping what is booted: %w", err)
+	}
+	for name, from := range files {
+		if from == "" {
+			continue
+		}
+		if err := output.Copy(filepath.Join(dir, name), from); err != nil {
+			return fmt.Errorf("keeping what is booted: %w", err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package stage
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+)
+
+// This file holds the writers between a machine and the files of its cell.
+
+// stamper copies lines to out, each behind the seconds since start at which its
+// first byte came. The time is the monotonic clock's: nobody sets it.
+type stamper struct {
+	out     io.Writer
+	start   time.Time
+	midLine bool
+}
+
+// Write fails as out does.
+func (s *stamper) Write(p []byte) (int, error) {
+	stamp := fmt.Appendf(nil, "[%9.3f] ", time.Since(s.start).Seconds())
+	var text []byte
+	for line := range bytes.Lines(p) {
+		if !s.midLine {
+			text = append(text, stamp...)
+		}
+		text = append(text, line...)
+		s.midLine = !bytes.HasSuffix(line, []byte("\n"))
+	}
+	if _, err := s.out.Write(text); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// bounded writes to out until its room is used up, and then fails with errFlood.
+type bounded struct {
+	out  io.Writer
+	room int
+}
+
+func (b *bounded) Write(p []byte) (int, error) {
+	if b.room -= len(p); b.room < 0 {
+		return 0, errFlood
+	}
+	return b.out.Write(p)
+}
+
+// maxQEMULog is how much of QEMU's own messages is kept, in bytes: the start,
+// which says why it gave up.
+const maxQEMULog = 1 << 20
+
+// head keeps the start of what is written to it, in a file and as text.
+type head struct {
+	file *os.File
+	text strings.Builder
+}
+
+// Write takes everything; it fails as the file does.
+func (h *head) Write(p []byte) (int, error) {
+	kept := p[:min(len(p), maxQEMULog-h.text.Len())]
+	h.text.Write(kept)
+	if _, err := h.file.Write(kept); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}

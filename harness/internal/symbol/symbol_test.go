@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package symbol_test
+
+import (
+	"debug/elf"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/kheaders/kheaders/harness/internal/symbol"
+	"github.com/kheaders/kheaders/harness/target"
+)
+
+// program has functions at the start of two sections, one of them with another
+// one inlined.
+const program = `
+extern int sink;
+static inline __attribute__((always_inline)) void inner(int n)
+{
+	if (n > 3)
+		__builtin_trap();
+}
+int outer(int n)
+{
+	sink = n;
+	inner(n);
+	return 0;
+}
+__attribute__((section(".init.text"))) int begin(int n)
+{
+	sink = n;
+	__builtin_trap();
+}
+__attribute__((noinline)) static int twice(int n)
+{
+	sink = n;
+	return n;
+}
+int user(int n) { return twice(n) + 1; }
+`
+
+// trap is the offset of a function's trap, from its code.
+func trap(t *testing.T, file *elf.File, sym elf.Symbol) uint64 {
+	t.Helper()
+	text, err := file.Sections[sym.Section].Data()
+	if err != nil {
+		t.Fatal(err)
+	}
+	code := text[sym.Value : sym.Value+sym.Size]
+	ud2, brk := "\x0f\x0b", "\x00\x7d\x20\xd4" // brk #1000
+	for _, instruction := range []string{ud2, brk} {
+		if i := strings.Index(string(code), instruction); i >= 0 {
+			return uint64(i)
+		}
+	}
+	t.Fatalf("%s does not trap", sym.Name)
+	return 0
+}
+
+// compile makes an object file.
+func compile(t *testing.T, a target.Target, name, text string, flags ...string) string {
+	t.Helper()
+	dir := t.TempDir()
+	source, object := filepath.Join(dir, name+".c"), filepath.Join(dir, name+".o")
+	if err := os.WriteFile(source, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	argv := slices.Concat([]string{"-O2", "-fno-reorder-blocks-and-partition", "-falign-functions=1", "-c", source, "-o", object}, flags)
+	if out, err := exec.Command(a.Cross()+"gcc", argv...).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return object
+}
+
+// symbolsOf returns an object file and its symbols.
+func symbolsOf(t *testing.T, path string) (*elf.File, []elf.Symbol) {
+	t.Helper()
+	file, err := elf.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = file.Close() })
+	symbols, err := file.Symbols()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return file, symbols
+}
+
+func TestFrames(t *testing.T) {
+	for _, a := range target.All() {
+		for _, version := range []string{"-gdwarf-4", "-gdwarf-5"} {
+			t.Run(a.Name+version, func(t *testing.T) {
+				path := compile(t, a, "mod", program, version)
+				file, symbols := symbolsOf(t, path)
+				o, err := symbol.Open(path, filepath.Dir(path))
+				if err != nil {
+					t.Fatal(err)
+				}
+				at := map[string]elf.Symbol{}
+				for _, s := range symbols {
+					at[s.Name] = s
+				}
+				for name, want := range map[string]string{
+					"outer": "[{inner mod.c 6} {outer mod.c 11}]",
+					"begin": "[{begin mod.c 17}]",
+				} {
+					s := at[name]
+					if got := fmt.Sprint(o.Frames(name, trap(t, file, s), s.Size)); got != want {
+						t.Errorf("%s is at %s, want %s", name, got, want)
+					}
+					// A kernel rounds up to the next function.
+					if got := o.Frames(name, 0, s.Size+8); len(got) == 0 {
+						t.Errorf("%s has no lines when it is 8 bytes longer", name)
+					}
+					for _, size := range []uint64{0, s.Size - 1} {
+						if got := o.Frames(name, 0, size); got != nil {
+							t.Errorf("%s of %d bytes has lines, but not that size: %v", name, size, got)
+						}
+					}
+					if got := o.Frames(name, s.Size, s.Size); got != nil {
+						t.Errorf("behind the end of %s is %v", name, got)
+					}
+				}
+				if got := o.Frames("nobody", 0, 8); got != nil {
+					t.Errorf("a function that there is not is at %v", got)
+				}
+			})
+		}
+	}
+}
+
+// TestAmbiguous has two functions of one name and size, linked from two files.
+func TestAmbiguous(t *testing.T) {
+	for _, a := range target.All() {
+		again := strings.NewReplacer("outer", "outer2", "begin", "begin2", "user", "user2").Replace(program)
+		one, two := compile(t, a, "one", program, "-g"), compile(t, a, "two", again, "-g")
+		path := filepath.Join(t.TempDir(), "both.o")
+		if out, err := exec.Command(a.Cross()+"ld", "-r", one, two, "-o", path).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		o, err := symbol.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, symbols := symbolsOf(t, path)
+		symbols = slices.DeleteFunc(symbols, func(s elf.Symbol) bool { return s.Name != "twice" })
+		if len(symbols) != 2 || symbols[0].Size != symbols[1].Size {
+			t.Fatalf("%s: not two of a kind: %v", a.Name, symbols)
+		}
+		if got := o.Frames("twice", 0, symbols[0].Size); got != nil {
+			t.Errorf("%s: of two functions of that name and size, %v was taken", a.Name, got)
+		}
+	}
+}
+
+func TestOpenErrors(t *testing.T) {
+	a := target.All()[0]
+	plain := compile(t, a, "mod", program)
+	if _, err := symbol.Open(plain); !errors.Is(err, symbol.ErrNoLines) {
+		t.Errorf("without debug information: %v", err)
+	}
+	whole, err := os.ReadFile(compile(t, a, "mod", program, "-g"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, size := range []int{0, 20, 64, len(whole) / 2, len(whole) - 1} {
+		cut := filepath.Join(t.TempDir(), "cut.o")
+		if err := os.WriteFile(cut, whole[:size], 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := symbol.Open(cut); err == nil {
+			t.Errorf("a file of %d bytes of %d is taken", size, len(whole))
+		}
+	}
+	if _, err := symbol.Open(filepath.Join(t.TempDir(), "none")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("no file: %v", err)
+	}
+}
+
+func TestAnnotate(t *testing.T) {
+	a := target.All()[0]
+	path := compile(t, a, "mod", program, "-g")
+	o, err := symbol.Open(path, filepath.Dir(path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, symbols := symbolsOf(t, path)
+	s := symbols[slices.IndexFunc(symbols, func(s elf.Symbol) bool { return s.Name == "outer" })]
+	place := fmt.Sprintf("outer+%#x/%#x", trap(t, file, s), s.Size)
+	lines := []string{
+		"[    1.5] RIP: 0010:" + place + " [mod]",
+		"[    1.5]  ? " + place + " [mod 0123abcd]",
+		"[    1.5]  " + place,
+		"[    1.5]  strange+0x1/0x2 [other]",
+	}
+	asked := map[string]int{}
+	got := symbol.Annotate(lines, func(module string) *symbol.Object {
+		if asked[module]++; module == "mod" {
+			return o
+		}
+		return nil
+	})
+	source := " (mod.c:6, inlined in outer at mod.c:11)"
+	if got[0] != lines[0]+source || !strings.HasPrefix(got[1], lines[1]+" (mod.c:") || got[2] != lines[2] || got[3] != lines[3] {
+		t.Errorf("got\n%s", strings.Join(got, "\n"))
+	}
+	if asked[""] != 1 || asked["other"] != 1 {
+		t.Errorf("asked for %v", asked)
+	}
+	if got := symbol.Annotate(lines[2:], func(string) *symbol.Object { return nil }); got != nil {
+		t.Errorf("nothing is known, and %q is said", got)
+	}
+}
