@@ -5,9 +5,8 @@
 // and unload the module that provides it.
 //
 // The tests run in the order in which they stand in the files, and these by name:
-// in guest_test.go first without the module, then with it, then through its
-// unloading; what tail_test.go has comes last. Each brings
-// about the state that it needs, so that one failure does not make the next.
-// What they compare with comes from the plan that the host put into the
-// initramfs.
+// guest_test.go begins without the module and goes on with it, insmod_test.go ends
+// with its unloading, and what tail_test.go has comes last. Each brings about the
+// state that it needs, so that one failure does not make the next. What they
+// compare with comes from the plan that the host put into the initramfs.
 package guest

@@ -13,6 +13,7 @@ import (
 
 	"github.com/kheaders/kheaders/harness"
 	"github.com/kheaders/kheaders/harness/internal/guest"
+	"github.com/kheaders/kheaders/harness/internal/kernel"
 	"github.com/kheaders/kheaders/harness/internal/run"
 	"github.com/kheaders/kheaders/harness/target"
 )
@@ -21,7 +22,7 @@ import (
 // say is in the options once the command line has been parsed.
 func (c *call) optionsOf(archs ...string) *harness.Options {
 	o := &harness.Options{Progress: func(line string) { fmt.Fprintln(c.stdout, line) }}
-	c.listFlag(&o.Kernels, "kernel", "test this kernel: a `SPEC` such as debian:6.12, debian-image:6.1, a directory, a tarball, a URL with #sha256=…; repeatable")
+	c.listFlag(&o.Kernels, "kernel", "test this kernel; a `SPEC` is "+kernel.Forms()+"; repeatable")
 	c.listFlag(&o.Archs, "arch", "test on this `ARCH`itecture; repeatable (default "+strings.Join(archs, " and ")+")")
 	c.listFlag(&o.Profiles, "profile", "use this kernel configuration `PROFILE`; repeatable (default "+harness.Profiles()[0]+")")
 	c.listFlag(&o.Modes, "mode", "test the headers in this `MODE`; repeatable (default "+harness.Modes()[0]+")")

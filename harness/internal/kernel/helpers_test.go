@@ -24,6 +24,9 @@ import (
 // fakeVersion is the version of the toy kernel in tests/fakelinux.
 const fakeVersion = "6.99.1"
 
+// first and second are architectures to build for.
+var first, second = target.All()[0], target.All()[1]
+
 // fakeTree returns a copy of the toy kernel tree.
 func fakeTree(t *testing.T) string {
 	t.Helper()
@@ -187,6 +190,15 @@ func tarball(t *testing.T, dir, prefix, file string) string {
 		t.Fatal(err)
 	}
 	return file
+}
+
+// sameTree holds that two directories hold the same files.
+func sameTree(t *testing.T, got, want string) {
+	t.Helper()
+	store := cache.Store{Dir: t.TempDir()}
+	if a, b := fetch(t, store, got), fetch(t, store, want); a.Key != b.Key {
+		t.Errorf("%s differs from %s", got, want)
+	}
 }
 
 // entries returns what a kind's directory in the store holds, but for locks.

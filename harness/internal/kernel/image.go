@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/kheaders/kheaders/harness/internal/cache"
+	"github.com/kheaders/kheaders/harness/internal/doctor"
 	"github.com/kheaders/kheaders/harness/internal/hint"
 	"github.com/kheaders/kheaders/harness/target"
 )
@@ -26,6 +27,28 @@ const imageFormat = "debian image 2"
 // architecture: the one for virtual machines, which Debian's own cloud images
 // run. It is a third of the general one's size and boots twice as fast.
 func flavour(t target.Target) string { return "cloud-" + t.Debian }
+
+// image is the kernel that Debian has built of a series, such as 6.12.
+type image struct{ version string }
+
+func (i image) facts() facts {
+	return facts{fromSource: i.fromSource(), headerPackages: true, uses: []string{doctor.Image}}
+}
+
+// fromSource is the spec by which the same kernel is built from source.
+func (i image) fromSource() string { return "debian:" + i.version }
+
+func parseImage(spec string) (origin, error) {
+	version, ok := strings.CutPrefix(spec, "debian-image:")
+	if !ok {
+		return nil, nil
+	}
+	if !debianVersion.MatchString(version) {
+		return nil, hint.Usage(fmt.Errorf("kernel %q names no version of Debian's linux-image packages", spec),
+			"write debian-image:6.1; `apt-cache search ^linux-headers-.*-cloud` lists what there is")
+	}
+	return image{version}, nil
+}
 
 // imageInfo is what an entry of unpacked packages keeps about itself.
 type imageInfo struct {
@@ -46,28 +69,39 @@ type imageInfo struct {
 
 const imageInfoName = "image.json"
 
-// images returns the kernel that Debian has built of a series, for each target.
-func (f fetcher) images(ctx context.Context, spec Spec, targets []target.Target) (Source, error) {
-	source := Source{prebuilt: map[string]Kernel{}}
-	for _, t := range targets {
-		built, err := f.image(ctx, spec, t)
+// fetch fetches the kernels for all targets.
+func (i image) fetch(ctx context.Context, f fetcher) (Source, error) {
+	kernels := map[string]Kernel{}
+	for _, t := range f.targets {
+		k, err := i.fetchFor(ctx, f, t)
 		if err != nil {
 			return Source{}, err
 		}
-		source.prebuilt[t.Name] = built
+		kernels[t.Name] = k
 	}
-	return source, nil
+	return Source{build: prebuilt(kernels)}, nil
 }
 
-func (f fetcher) image(ctx context.Context, spec Spec, t target.Target) (Kernel, error) {
+// prebuilt is the build of kernels that are there, by target.
+func prebuilt(kernels map[string]Kernel) func(context.Context, cache.Store, Source, BuildOptions) (Kernel, error) {
+	return func(_ context.Context, _ cache.Store, _ Source, o BuildOptions) (Kernel, error) {
+		k, ok := kernels[o.Target.Name]
+		if !ok {
+			return Kernel{}, fmt.Errorf("the kernel was not fetched for %s", o.Target.Name)
+		}
+		return k, nil
+	}
+}
+
+func (i image) fetchFor(ctx context.Context, f fetcher, t target.Target) (Kernel, error) {
 	// The path is in the key because it is in a makefile of the entry.
 	root, err := f.store.Root("image")
 	if err != nil {
 		return Kernel{}, err
 	}
-	key := cache.KeyOf(imageFormat, filepath.Dir(root), spec.version, flavour(t), runtime.GOARCH)
+	key := cache.KeyOf(imageFormat, filepath.Dir(root), i.version, flavour(t), runtime.GOARCH)
 	entry, err := f.store.Get(ctx, "image", key, func(ctx context.Context, dir string) ([]string, error) {
-		outputs, err := f.fillImage(ctx, spec, t, dir)
+		outputs, err := i.fill(ctx, f, t, dir)
 		if err != nil {
 			return nil, diskFull(err, dir)
 		}
@@ -93,6 +127,7 @@ func (f fetcher) image(ctx context.Context, spec Spec, t target.Target) (Kernel,
 		Version:   info.Version,
 		Modules:   entry.Path(info.Modules),
 		Key:       string(cache.KeyOf(imageFormat, entry.Dir, string(text))),
+		How:       how("fetched", entry),
 		Cached:    entry.Hit,
 	}, nil
 }
@@ -127,11 +162,11 @@ func (i *imageInfo) locate(dir string) error {
 // unknownLayout is the advice for packages that are put together otherwise.
 const unknownLayout = "this release of Debian lays its kernels out in another way than the ones that are known here; kernel debian:VERSION is built from source"
 
-// fillImage downloads and unpacks the packages of an image: the kernel, its
-// headers in two parts, and the programs that build modules against them. These
-// last ones are the host's, whatever the kernel's architecture is.
-func (f fetcher) fillImage(ctx context.Context, spec Spec, t target.Target, dir string) ([]string, error) {
-	if err := needDebian(spec, "apt-get", "dpkg-deb", "xz"); err != nil {
+// fill downloads and unpacks the packages of an image: the kernel, its headers in
+// two parts, and the programs that build modules against them. These last ones
+// are the host's, whatever the kernel's architecture is.
+func (i image) fill(ctx context.Context, f fetcher, t target.Target, dir string) ([]string, error) {
+	if err := f.needDebian("apt-get", "dpkg-deb", "xz"); err != nil {
 		return nil, err
 	}
 	scratch := filepath.Join(dir, "scratch")
@@ -145,7 +180,7 @@ func (f fetcher) fillImage(ctx context.Context, spec Spec, t target.Target, dir 
 	var info imageInfo
 	var debs []string
 	err := f.withApt(ctx, scratch, arch, func(a apt) error {
-		found, packages, err := a.resolve(ctx, spec, t, suffix)
+		found, packages, err := a.resolve(ctx, i, t, suffix)
 		if err != nil {
 			return err
 		}
@@ -154,7 +189,7 @@ func (f fetcher) fillImage(ctx context.Context, spec Spec, t target.Target, dir 
 		return err
 	})
 	if errors.Is(err, errNoPackage) {
-		err = hint.Usage(fmt.Errorf("kernel %q: %w", spec, err), "`apt-cache search ^linux-headers-.*-cloud` lists what there is; debian:"+spec.version+" builds a kernel from source")
+		err = hint.Usage(fmt.Errorf("kernel %q: %w", f.spec, err), "`apt-cache search ^linux-headers-.*-cloud` lists what there is; "+i.fromSource()+" builds a kernel from source")
 	}
 	if err != nil {
 		return nil, err
@@ -198,12 +233,12 @@ func (f fetcher) fillImage(ctx context.Context, spec Spec, t target.Target, dir 
 // resolve finds the newest kernel of a series, through the package that always
 // depends on its headers, and the packages that it is made of. Suffix is added to
 // the names of those that are for the target.
-func (a apt) resolve(ctx context.Context, spec Spec, t target.Target, suffix string) (info imageInfo, packages []string, err error) {
+func (a apt) resolve(ctx context.Context, i image, t target.Target, suffix string) (info imageInfo, packages []string, err error) {
 	// A series that is not the system's main one has its version in the name.
 	headers := ""
-	for _, name := range []string{"linux-headers-" + spec.version + "-" + flavour(t), "linux-headers-" + flavour(t)} {
+	for _, name := range []string{"linux-headers-" + i.version + "-" + flavour(t), "linux-headers-" + flavour(t)} {
 		fields, err := a.show(ctx, name+suffix)
-		if err == nil && isVersion(fields["Version"], spec.version) {
+		if err == nil && isVersion(fields["Version"], i.version) {
 			headers = dependency(fields["Depends"], "linux-headers-")
 			if dependency(fields["Depends"], "linux-kbuild-") != "" {
 				headers = name // and so may be what is for that one kernel alone
@@ -215,7 +250,7 @@ func (a apt) resolve(ctx context.Context, spec Spec, t target.Target, suffix str
 		}
 	}
 	if headers == "" {
-		return imageInfo{}, nil, fmt.Errorf("%w linux-headers-%s of version %s", errNoPackage, flavour(t), spec.version)
+		return imageInfo{}, nil, fmt.Errorf("%w linux-headers-%s of version %s", errNoPackage, flavour(t), i.version)
 	}
 	fields, err := a.show(ctx, headers+suffix)
 	if err != nil {
@@ -226,7 +261,7 @@ func (a apt) resolve(ctx context.Context, spec Spec, t target.Target, suffix str
 	kbuild := dependency(fields["Depends"], "linux-kbuild-")
 	if info.Common == "" || kbuild == "" {
 		return imageInfo{}, nil, hint.New(fmt.Errorf("%s depends on no common headers or on no linux-kbuild, but on %q", headers, fields["Depends"]),
-			"debian:"+spec.version+" builds a kernel from source")
+			i.fromSource()+" builds a kernel from source")
 	}
 	packages = []string{headers + suffix, info.Common, kbuild}
 	image := "linux-image-" + info.Release

@@ -85,10 +85,10 @@ type Kernel struct {
 	Key string
 	// Log is the file with make's output, or empty when nothing was built.
 	Log string
-	// Cached says that it had been built before.
-	Cached bool
-	// How says in words how it came to be there.
+	// How says how it came to be there: "built", "fetched" or "from the cache".
 	How string
+	// Cached says that it had been built or fetched before.
+	Cached bool
 }
 
 const (
@@ -105,16 +105,20 @@ const (
 // is missing. The object tree of a failed make stays for inspection until the
 // next build. A kernel that comes built is returned as it was fetched.
 func Build(ctx context.Context, store cache.Store, source Source, o BuildOptions) (Kernel, error) {
-	if source.prebuilt != nil {
-		built, ok := source.prebuilt[o.Target.Name]
-		if !ok {
-			return Kernel{}, fmt.Errorf("the kernel was not fetched for %s", o.Target.Name)
-		}
-		if built.How = "fetched"; built.Cached {
-			built.How = "from the cache"
-		}
-		return built, nil
+	return source.build(ctx, store, source, o)
+}
+
+// how says how a kernel came to be there that was made in that way, unless its
+// entry was there before.
+func how(made string, entry cache.Entry) string {
+	if entry.Hit {
+		return "from the cache"
 	}
+	return made
+}
+
+// compile builds the kernel of a source tree, or takes it from the cache.
+func compile(ctx context.Context, store cache.Store, source Source, o BuildOptions) (Kernel, error) {
 	if o.Profile == "" {
 		o.Profile = DefaultProfile
 	}
@@ -124,17 +128,9 @@ func Build(ctx context.Context, store cache.Store, source Source, o BuildOptions
 	if o.Jobs <= 0 {
 		o.Jobs = runtime.NumCPU()
 	}
-	asked, err := requests(o.Target, o.Profile, source.Version)
+	asked, more, err := configuration(source, o)
 	if err != nil {
 		return Kernel{}, err
-	}
-	more, err := parseFragment(o.Config, new(int))
-	if err != nil {
-		return Kernel{}, fmt.Errorf("config fragment: %w", err)
-	}
-	asked = append(asked, more...)
-	if _, err := os.Stat(filepath.Join(source.Dir, "arch", o.Target.SrcArch, "Makefile")); errors.Is(err, fs.ErrNotExist) {
-		return Kernel{}, hint.Usage(fmt.Errorf("the kernel tree %s has no arch/%s", source.Dir, o.Target.SrcArch), "choose another --arch, or a kernel that has "+o.Target.Name)
 	}
 	tools := toolchain.GCC(o.Target)
 	if wantsClang(asked) {
@@ -177,30 +173,51 @@ func Build(ctx context.Context, store cache.Store, source Source, o BuildOptions
 		if err := build(ctx, store, source, o, tools, asked, seed, dir, log); err != nil {
 			return nil, diskFull(err, dir)
 		}
-		names := []string{configName}
-		for _, name := range []string{o.Target.ImagePath, releaseName, ".config", "Makefile", "Module.symvers", "include/generated/autoconf.h"} {
-			names = append(names, filepath.Join(objectName, name))
-		}
-		// What only some configurations have, and modules are built with.
-		for _, name := range []string{"kernel/kheaders.ko", "certs/signing_key.pem", "certs/signing_key.x509", "scripts/sign-file"} {
-			if _, err := os.Stat(filepath.Join(dir, objectName, name)); err == nil {
-				names = append(names, filepath.Join(objectName, name))
-			}
-		}
-		return names, nil
+		return outputs(dir, o.Target), nil
 	})
 	if err != nil {
 		return Kernel{}, err
 	}
-	k := Kernel{
+	return describe(Kernel{
 		Dir: entry.Path(objectName), SourceDir: source.Dir, Config: entry.Path(configName), Version: source.Version,
-		Key: string(key), Log: log, Cached: entry.Hit,
+		Image: entry.Path(filepath.Join(objectName, o.Target.ImagePath)),
+		Key:   string(key), Log: log, How: how("built", entry), Cached: entry.Hit,
+	})
+}
+
+// configuration returns what is asked for of a kernel's configuration, and which
+// part of it, the last one, is the caller's. An error says that the source has no
+// such kernel.
+func configuration(source Source, o BuildOptions) (asked, more []request, err error) {
+	if asked, err = requests(o.Target, o.Profile, source.Version); err != nil {
+		return nil, nil, err
 	}
-	k.How = "built"
-	if k.Cached {
-		k.How = "from the cache"
+	if more, err = parseFragment(o.Config, new(int)); err != nil {
+		return nil, nil, fmt.Errorf("config fragment: %w", err)
 	}
-	k.Image = filepath.Join(k.Dir, o.Target.ImagePath)
+	if _, err := os.Stat(filepath.Join(source.Dir, "arch", o.Target.SrcArch, "Makefile")); errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, hint.Usage(fmt.Errorf("the kernel tree %s has no arch/%s", source.Dir, o.Target.SrcArch), "choose another --arch, or a kernel that has "+o.Target.Name)
+	}
+	return append(asked, more...), more, nil
+}
+
+// outputs returns the files of a build in dir without which it is of no use.
+func outputs(dir string, t target.Target) []string {
+	names := []string{configName}
+	for _, name := range []string{t.ImagePath, releaseName, ".config", "Makefile", "Module.symvers", "include/generated/autoconf.h"} {
+		names = append(names, filepath.Join(objectName, name))
+	}
+	// What only some configurations have, and modules are built with.
+	for _, name := range []string{"kernel/kheaders.ko", "certs/signing_key.pem", "certs/signing_key.x509", "scripts/sign-file"} {
+		if _, err := os.Stat(filepath.Join(dir, objectName, name)); err == nil {
+			names = append(names, filepath.Join(objectName, name))
+		}
+	}
+	return names
+}
+
+// describe completes a kernel with what its object tree says of it.
+func describe(k Kernel) (Kernel, error) {
 	release, err := os.ReadFile(filepath.Join(k.Dir, releaseName))
 	if err != nil {
 		return Kernel{}, fmt.Errorf("reading the kernel's release: %w", err)

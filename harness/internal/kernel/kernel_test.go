@@ -3,7 +3,6 @@
 package kernel_test
 
 import (
-	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -12,7 +11,6 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/kheaders/kheaders/harness/internal/cache"
 	"github.com/kheaders/kheaders/harness/internal/hint"
@@ -77,7 +75,7 @@ func TestBuild(t *testing.T) {
 			f := newFixture(t)
 			var progress lines
 			k := f.mustBuild(t, a.Name, func(o *kernel.BuildOptions) { o.Progress = progress.add; o.Jobs = 3 })
-			if k.Cached || k.SourceDir != f.tree || k.Release != fakeVersion+"-kheaders" || k.Key == "" {
+			if k.Cached || k.How != "built" || k.SourceDir != f.tree || k.Release != fakeVersion+"-kheaders" || k.Key == "" {
 				t.Errorf("the kernel is %+v", k)
 			}
 			if k.Image != filepath.Join(k.Dir, a.ImagePath) || read(t, k.Image) == "" {
@@ -96,10 +94,10 @@ func TestBuild(t *testing.T) {
 
 			calls := f.calls()
 			again := f.mustBuild(t, a.Name)
-			if again.Log != "" || !again.Cached {
+			if again.Log != "" || !again.Cached || again.How != "from the cache" {
 				t.Errorf("the second time it is %+v", again)
 			}
-			if again.Log, again.Cached = k.Log, false; again != k {
+			if again.Log, again.How, again.Cached = k.Log, k.How, false; again != k {
 				t.Errorf("it was %+v and is %+v", k, again)
 			}
 			if f.calls() != calls {
@@ -182,59 +180,6 @@ func TestBuildAgain(t *testing.T) {
 	}
 }
 
-func TestBuildFails(t *testing.T) {
-	for _, step := range []string{"tinyconfig", "olddefconfig", "vmlinux", "modules"} {
-		t.Run(step, func(t *testing.T) {
-			f := newFixture(t)
-			log := filepath.Join(t.TempDir(), "log")
-			t.Setenv("FAIL", step)
-			_, err := f.build(t, "x86_64", func(o *kernel.BuildOptions) { o.Log = log })
-			e, ok := errors.AsType[*kernel.BuildError](err)
-			if !ok || e.Cause != "kernel/"+step+".c:42:7: error: FAIL asks for this" || e.Log != log {
-				t.Fatalf("the error is %v", err)
-			}
-			if hint.IsUsage(err) || hint.Of(err) == "" {
-				t.Errorf("the hint is %q", hint.Of(err))
-			}
-			if !strings.Contains(read(t, log), e.Cause) {
-				t.Error("the log does not have the cause")
-			}
-
-			// The command can be repeated by hand, and a later build
-			// succeeds.
-			re, ok := errors.AsType[*run.Error](err)
-			if !ok {
-				t.Fatalf("the error is %v", err)
-			}
-			t.Setenv("FAIL", "")
-			if err := (run.Cmd{Argv: re.Argv, Dir: re.Dir}).Run(t.Context()); err != nil {
-				t.Errorf("%s: %v", re.Command(), err)
-			}
-			if k := f.mustBuild(t, "x86_64"); k.Cached {
-				t.Error("the failed build was taken for a kernel")
-			}
-		})
-	}
-}
-
-func TestBuildLosesSymbols(t *testing.T) {
-	f := newFixture(t)
-	t.Setenv("LOSE", "PVPANIC KVM_GUEST")
-	_, err := f.build(t, "x86_64")
-	e, ok := errors.AsType[*kernel.ConfigError](err)
-	if !ok || len(e.Lost) != 2 {
-		t.Fatalf("the error is %v", err)
-	}
-	for _, want := range []string{"CONFIG_PVPANIC: wanted y, is not there", "CONFIG_KVM_GUEST: wanted y, is not there"} {
-		if !strings.Contains(err.Error(), want) {
-			t.Errorf("the error is %v", err)
-		}
-	}
-	// Half of what an any-of names may be unknown.
-	t.Setenv("LOSE", "SPECULATION_MITIGATIONS")
-	f.mustBuild(t, "x86_64")
-}
-
 func TestBuildIgnoresEnvironment(t *testing.T) {
 	f := newFixture(t)
 	// Without LOCALVERSION, the state of a git repository would be in the
@@ -261,121 +206,6 @@ func TestBuildIgnoresEnvironment(t *testing.T) {
 	}
 	if again := f.mustBuild(t, "x86_64"); !again.Cached {
 		t.Error("the environment is part of the key")
-	}
-}
-
-func TestBuildMissingTool(t *testing.T) {
-	type missing struct{ program, arch string }
-	cases := []missing{{"make", "x86_64"}, {"flex", "x86_64"}, {"bison", "arm64"}, {"bc", "x86_64"}}
-	for _, a := range target.All() {
-		// The host's own compiler builds the tools that the build runs.
-		cases = append(cases, missing{a.Cross() + "gcc", a.Name}, missing{a.Cross() + "ld", a.Name}, missing{"gcc", a.Name})
-	}
-	for _, c := range cases {
-		t.Run(c.arch+" "+c.program, func(t *testing.T) {
-			f := newFixture(t)
-			if err := os.Remove(filepath.Join(f.tools, c.program)); err != nil {
-				t.Fatal(err)
-			}
-			basename, err := run.Look("basename")
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := os.Symlink(basename, filepath.Join(f.tools, "basename")); err != nil {
-				t.Fatal(err)
-			}
-			t.Setenv("PATH", f.tools)
-			_, err = f.build(t, c.arch)
-			if e, ok := errors.AsType[*run.NotFoundError](err); !ok || e.Program != c.program {
-				t.Errorf("the error is %v", err)
-			}
-			if f.calls() != 0 {
-				t.Error("make was called")
-			}
-			if left := entries(t, f.store, "kernel"); len(left) > 0 {
-				t.Errorf("left behind: %v", left)
-			}
-		})
-	}
-}
-
-func TestBuildUsageErrors(t *testing.T) {
-	f := newFixture(t)
-	_, err := f.build(t, "x86_64", func(o *kernel.BuildOptions) { o.Profile = "none" })
-	if !hint.IsUsage(err) || !strings.Contains(hint.Of(err), kernel.DefaultProfile) {
-		t.Errorf("unknown profile: %v, %q", err, hint.Of(err))
-	}
-	if err := os.RemoveAll(filepath.Join(f.tree, "arch/arm64")); err != nil {
-		t.Fatal(err)
-	}
-	if _, err = f.build(t, "arm64"); !hint.IsUsage(err) || !strings.Contains(err.Error(), "has no arch/arm64") {
-		t.Errorf("missing architecture: %v, %q", err, hint.Of(err))
-	}
-}
-
-func TestBuildCancelled(t *testing.T) {
-	f := newFixture(t)
-	source := fetch(t, f.store, f.tree)
-	t.Setenv("HANG", "vmlinux")
-	log := filepath.Join(t.TempDir(), "log")
-	ctx, cancel := context.WithCancelCause(t.Context())
-	defer cancel(nil)
-	enough := errors.New("enough")
-	go func() {
-		for ctx.Err() == nil {
-			if text, err := os.ReadFile(log); err == nil && strings.Contains(string(text), "HANG    vmlinux") {
-				cancel(enough)
-			}
-			time.Sleep(10 * time.Millisecond)
-		}
-	}()
-	_, err := kernel.Build(ctx, f.store, source, kernel.BuildOptions{Target: lookup(t, "x86_64"), Log: log})
-	if !errors.Is(err, enough) {
-		t.Errorf("the error is %v", err)
-	}
-	// A second one ends before make is called for it.
-	calls := f.calls()
-	if _, err := kernel.Build(ctx, f.store, source, kernel.BuildOptions{Target: lookup(t, "x86_64")}); !errors.Is(err, enough) || f.calls() != calls {
-		t.Errorf("the error is %v after %d calls of make", err, f.calls()-calls)
-	}
-	if left := entries(t, f.store, "kernel"); len(left) > 0 {
-		t.Errorf("left behind: %v", left)
-	}
-	t.Setenv("HANG", "")
-	if k := f.mustBuild(t, "x86_64"); k.Cached {
-		t.Error("the cancelled build was taken for a kernel")
-	}
-}
-
-// TestBuildChangesConfig has a build that does what kbuild must not: change the
-// configuration that was checked.
-func TestBuildChangesConfig(t *testing.T) {
-	f := newFixture(t)
-	path := filepath.Join(f.tree, "scripts/generate.sh")
-	if err := os.WriteFile(path, []byte(read(t, path)+"echo CONFIG_LATE=y >> .config\n"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := f.build(t, "x86_64"); err == nil || !strings.Contains(err.Error(), "has changed the kernel's configuration") {
-		t.Errorf("the error is %v", err)
-	}
-}
-
-func TestBuildOfChangingSource(t *testing.T) {
-	f := newFixture(t)
-	source := fetch(t, f.store, f.tree)
-	edit := func(line string) {
-		if strings.HasSuffix(line, " modules") {
-			if err := os.WriteFile(filepath.Join(f.tree, "kernel/toy.c"), []byte("int TOY;\n"), 0o644); err != nil {
-				t.Error(err)
-			}
-		}
-	}
-	_, err := kernel.Build(t.Context(), f.store, source, kernel.BuildOptions{Target: lookup(t, "x86_64"), Progress: edit})
-	if err == nil || !strings.Contains(err.Error(), "was changed while it was being built") {
-		t.Errorf("the error is %v", err)
-	}
-	if k := f.mustBuild(t, "x86_64"); k.Cached {
-		t.Error("the mixture was taken for a kernel")
 	}
 }
 

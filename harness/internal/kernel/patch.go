@@ -46,7 +46,7 @@ func Patch(ctx context.Context, store cache.Store, source Source, patch []byte, 
 	if err != nil {
 		return Source{}, err
 	}
-	return Source{Dir: entry.Path(sourceTreeName), Key: key, Version: source.Version}, nil
+	return Source{Dir: entry.Path(sourceTreeName), Key: key, Version: source.Version, build: compile}, nil
 }
 
 func patchCopy(ctx context.Context, store cache.Store, source Source, patch []byte, changed []string, to string) error {

@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"strings"
 
 	"github.com/kheaders/kheaders/harness/internal/cache"
 	"github.com/kheaders/kheaders/harness/internal/hint"
@@ -34,8 +33,8 @@ type Source struct {
 	// mutable says that the tree is the user's, who may change it at any
 	// time.
 	mutable bool
-	// prebuilt holds the kernels of a source that comes built, by target.
-	prebuilt map[string]Kernel
+	// build is [Build] for this source.
+	build func(context.Context, cache.Store, Source, BuildOptions) (Kernel, error)
 }
 
 // Fetch turns a spec into a source tree. Downloads and unpacked tarballs are
@@ -48,60 +47,20 @@ func Fetch(ctx context.Context, store cache.Store, spec Spec, progress func(stri
 	if progress == nil {
 		progress = func(string) {}
 	}
-	f := fetcher{store: store, progress: progress}
-	switch spec.form {
-	case formDirectory:
-		return f.directory(ctx, spec)
-	case formTarball:
-		return f.tarball(ctx, spec)
-	case formDebian:
-		return f.debian(ctx, spec)
-	case formImage:
-		return f.images(ctx, spec, targets)
-	case formURL:
-		return f.url(ctx, spec)
-	}
-	return Source{}, fmt.Errorf("unknown form of kernel spec %d", spec.form)
+	return spec.origin.fetch(ctx, fetcher{store, spec, targets, progress})
 }
 
+// fetcher is what an origin fetches with.
 type fetcher struct {
 	store    cache.Store
+	spec     Spec // what the user calls it
+	targets  []target.Target
 	progress func(string)
-}
-
-func (f fetcher) directory(ctx context.Context, spec Spec) (Source, error) {
-	version, err := treeVersion(spec.path)
-	if err != nil {
-		return Source{}, hint.Usage(fmt.Errorf("kernel %q: %w", spec, err), "name the top directory of a kernel source tree")
-	}
-	if leftover := inTreeBuild(spec.path); leftover != "" {
-		return Source{}, hint.Usage(fmt.Errorf("kernel %q holds a build of its own (%s), which rules out a separate one", spec, leftover),
-			"run `make mrproper` there, or use a clean checkout: git worktree add ../linux-clean")
-	}
-	id, err := hashTree(ctx, spec.path, f.indexDir())
-	if err != nil {
-		return Source{}, err
-	}
-	return Source{Dir: spec.path, Key: "tree:" + id, Version: version, mutable: true}, nil
 }
 
 func (f fetcher) indexDir() string { return indexDir(f.store) }
 
 func indexDir(store cache.Store) string { return filepath.Join(store.Dir, "index") }
-
-// inTreeBuild returns what kbuild's own check would trip over, or nothing.
-func inTreeBuild(tree string) string {
-	names := []string{".config", "include/config"}
-	for _, t := range target.All() {
-		names = append(names, filepath.Join("arch", t.SrcArch, "include/generated"))
-	}
-	for _, name := range names {
-		if _, err := os.Lstat(filepath.Join(tree, name)); err == nil {
-			return name
-		}
-	}
-	return ""
-}
 
 var makefileVersion = regexp.MustCompile(`(?m)^(VERSION|PATCHLEVEL|SUBLEVEL|EXTRAVERSION)[ \t]*=[ \t]*(.*?)[ \t]*$`)
 
@@ -180,7 +139,7 @@ func (f fetcher) unpacked(ctx context.Context, key cache.Key, obtain func(ctx co
 	if err := json.Unmarshal(text, &info); err != nil {
 		return Source{}, fmt.Errorf("reading what is known about the source: %w", err)
 	}
-	return Source{Dir: entry.Path(sourceTreeName), Key: info.Key, Version: info.Version}, nil
+	return Source{Dir: entry.Path(sourceTreeName), Key: info.Key, Version: info.Version, build: compile}, nil
 }
 
 func (f fetcher) fill(ctx context.Context, dir string, obtain func(ctx context.Context, scratch string) (string, sourceInfo, error)) error {
@@ -212,19 +171,4 @@ func (f fetcher) fill(ctx context.Context, dir string, obtain func(ctx context.C
 	// Only some of the files are checked on later use, so all have to be on
 	// the disk before the entry counts.
 	return syncFileSystem(dir)
-}
-
-func (f fetcher) tarball(ctx context.Context, spec Spec) (Source, error) {
-	digest, err := f.digestFile(ctx, spec.path)
-	if err != nil {
-		return Source{}, fmt.Errorf("reading the kernel %q: %w", spec, err)
-	}
-	return f.unpacked(ctx, cache.KeyOf(sourceFormat, digest, strings.Join(compressionOf(spec.path), " ")), func(context.Context, string) (string, sourceInfo, error) {
-		return spec.path, sourceInfo{Key: "sha256:" + digest, Origin: spec.path}, nil
-	})
-}
-
-// digestFile returns the sha256 of a file, read only when it has changed.
-func (f fetcher) digestFile(ctx context.Context, path string) (string, error) {
-	return hashFile(ctx, path, f.indexDir())
 }

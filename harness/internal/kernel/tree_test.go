@@ -50,66 +50,68 @@ func scan(t *testing.T, tree, index string) (string, int) {
 	return id, read
 }
 
+// treeChanges are what can happen to a tree, and whether it stays the same.
+var treeChanges = []struct {
+	name   string
+	change func(tree string) error
+	same   bool
+}{
+	{name: "nothing", change: func(string) error { return nil }, same: true},
+	{name: "same size", change: func(tree string) error {
+		return os.WriteFile(filepath.Join(tree, "a/one.h"), []byte("ONE\n"), 0o644)
+	}},
+	{name: "same size and mtime", change: func(tree string) error {
+		path := filepath.Join(tree, "a/one.h")
+		info, err := os.Stat(path)
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(path, []byte("ONE\n"), 0o644); err != nil {
+			return err
+		}
+		return os.Chtimes(path, info.ModTime(), info.ModTime())
+	}},
+	{name: "only mtime", same: true, change: func(tree string) error {
+		return os.Chtimes(filepath.Join(tree, "a/one.h"), time.Now(), time.Now().Add(time.Hour))
+	}},
+	{name: "new file", change: func(tree string) error {
+		return os.WriteFile(filepath.Join(tree, "a/b/new.h"), nil, 0o644)
+	}},
+	{name: "file gone", change: func(tree string) error { return os.Remove(filepath.Join(tree, "a/two.h")) }},
+	{name: "renamed", change: func(tree string) error {
+		return os.Rename(filepath.Join(tree, "a/two.h"), filepath.Join(tree, "a/zwei.h"))
+	}},
+	{name: "moved to a sibling", change: func(tree string) error {
+		return os.Rename(filepath.Join(tree, "a/two.h"), filepath.Join(tree, "a-b/two.h"))
+	}},
+	{name: "executable", change: func(tree string) error { return os.Chmod(filepath.Join(tree, "a/two.h"), 0o755) }},
+	{name: "only group's right to write", same: true, change: func(tree string) error {
+		return os.Chmod(filepath.Join(tree, "a/two.h"), 0o664)
+	}},
+	{name: "other link", change: func(tree string) error {
+		link := filepath.Join(tree, "link")
+		if err := os.Remove(link); err != nil {
+			return err
+		}
+		return os.Symlink("a/two.h", link)
+	}},
+	{name: "link becomes file", change: func(tree string) error {
+		link := filepath.Join(tree, "link")
+		if err := os.Remove(link); err != nil {
+			return err
+		}
+		return os.WriteFile(link, []byte("a/one.h"), 0o755)
+	}},
+	{name: "git's own files", same: true, change: func(tree string) error {
+		return os.WriteFile(filepath.Join(tree, ".git/index"), []byte("x"), 0o644)
+	}},
+	{name: "a worktree's .git", same: true, change: func(tree string) error {
+		return os.WriteFile(filepath.Join(tree, "sub/.git"), []byte("elsewhere"), 0o644)
+	}},
+}
+
 func TestHashTreeSees(t *testing.T) {
-	changes := []struct {
-		name   string
-		change func(tree string) error
-		same   bool
-	}{
-		{name: "nothing", change: func(string) error { return nil }, same: true},
-		{name: "same size", change: func(tree string) error {
-			return os.WriteFile(filepath.Join(tree, "a/one.h"), []byte("ONE\n"), 0o644)
-		}},
-		{name: "same size and mtime", change: func(tree string) error {
-			path := filepath.Join(tree, "a/one.h")
-			info, err := os.Stat(path)
-			if err != nil {
-				return err
-			}
-			if err := os.WriteFile(path, []byte("ONE\n"), 0o644); err != nil {
-				return err
-			}
-			return os.Chtimes(path, info.ModTime(), info.ModTime())
-		}},
-		{name: "only mtime", same: true, change: func(tree string) error {
-			return os.Chtimes(filepath.Join(tree, "a/one.h"), time.Now(), time.Now().Add(time.Hour))
-		}},
-		{name: "new file", change: func(tree string) error {
-			return os.WriteFile(filepath.Join(tree, "a/b/new.h"), nil, 0o644)
-		}},
-		{name: "file gone", change: func(tree string) error { return os.Remove(filepath.Join(tree, "a/two.h")) }},
-		{name: "renamed", change: func(tree string) error {
-			return os.Rename(filepath.Join(tree, "a/two.h"), filepath.Join(tree, "a/zwei.h"))
-		}},
-		{name: "moved to a sibling", change: func(tree string) error {
-			return os.Rename(filepath.Join(tree, "a/two.h"), filepath.Join(tree, "a-b/two.h"))
-		}},
-		{name: "executable", change: func(tree string) error { return os.Chmod(filepath.Join(tree, "a/two.h"), 0o755) }},
-		{name: "only group's right to write", same: true, change: func(tree string) error {
-			return os.Chmod(filepath.Join(tree, "a/two.h"), 0o664)
-		}},
-		{name: "other link", change: func(tree string) error {
-			link := filepath.Join(tree, "link")
-			if err := os.Remove(link); err != nil {
-				return err
-			}
-			return os.Symlink("a/two.h", link)
-		}},
-		{name: "link becomes file", change: func(tree string) error {
-			link := filepath.Join(tree, "link")
-			if err := os.Remove(link); err != nil {
-				return err
-			}
-			return os.WriteFile(link, []byte("a/one.h"), 0o755)
-		}},
-		{name: "git's own files", same: true, change: func(tree string) error {
-			return os.WriteFile(filepath.Join(tree, ".git/index"), []byte("x"), 0o644)
-		}},
-		{name: "a worktree's .git", same: true, change: func(tree string) error {
-			return os.WriteFile(filepath.Join(tree, "sub/.git"), []byte("elsewhere"), 0o644)
-		}},
-	}
-	for _, c := range changes {
+	for _, c := range treeChanges {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			tree, index := t.TempDir(), t.TempDir()

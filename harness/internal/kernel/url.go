@@ -10,9 +10,11 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
@@ -23,20 +25,49 @@ import (
 // stallTimeout is how long a server may be silent.
 const stallTimeout = time.Minute
 
-func (f fetcher) url(ctx context.Context, spec Spec) (Source, error) {
-	name := path.Base(strings.SplitN(spec.url, "?", 2)[0])
-	return f.unpacked(ctx, cache.KeyOf(sourceFormat, spec.sha256, strings.Join(compressionOf(name), " ")), func(ctx context.Context, scratch string) (string, sourceInfo, error) {
+// remote is a tarball on a server: its address, and its digest, which says that
+// it is the right one.
+type remote struct{ url, sha256 string }
+
+func (remote) facts() facts { return facts{configurable: true} }
+
+var hexDigest = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
+func parseURL(spec string) (origin, error) {
+	if name := scheme.FindString(spec); name != "https:" && name != "http:" {
+		return nil, nil
+	}
+	u, err := url.Parse(spec)
+	if err != nil || u.Host == "" {
+		return nil, fmt.Errorf("kernel %q is no valid URL", spec)
+	}
+	digest, ok := strings.CutPrefix(u.Fragment, "sha256=")
+	digest = strings.ToLower(digest)
+	if !ok || !hexDigest.MatchString(digest) {
+		return nil, hint.Usage(fmt.Errorf("kernel %q lacks the digest that says which bytes are meant", spec),
+			"add #sha256= and the 64 hexadecimal digits that sha256sum prints for the file")
+	}
+	if compressionOf(u.Path) == nil {
+		return nil, fmt.Errorf("kernel %q is no source tarball, by its name", spec)
+	}
+	u.Fragment = ""
+	return remote{u.String(), digest}, nil
+}
+
+func (r remote) fetch(ctx context.Context, f fetcher) (Source, error) {
+	name := path.Base(strings.SplitN(r.url, "?", 2)[0])
+	return f.unpacked(ctx, cache.KeyOf(sourceFormat, r.sha256, strings.Join(compressionOf(name), " ")), func(ctx context.Context, scratch string) (string, sourceInfo, error) {
 		file := filepath.Join(scratch, name)
-		f.progress("downloading " + spec.url)
-		got, err := download(ctx, spec.url, file)
+		f.progress("downloading " + r.url)
+		got, err := download(ctx, r.url, file)
 		if err != nil {
-			return "", sourceInfo{}, hint.New(fmt.Errorf("downloading %s: %w", spec.url, err), "check the address and the network, or download it by other means and name the file")
+			return "", sourceInfo{}, hint.New(fmt.Errorf("downloading %s: %w", r.url, err), "check the address and the network, or download it by other means and name the file")
 		}
-		if got != spec.sha256 {
-			return "", sourceInfo{}, hint.Usage(fmt.Errorf("downloading %s: its sha256 is %s, not %s", spec.url, got, spec.sha256),
+		if got != r.sha256 {
+			return "", sourceInfo{}, hint.Usage(fmt.Errorf("downloading %s: its sha256 is %s, not %s", r.url, got, r.sha256),
 				"compare both with what the kernel's publisher says, and use the file only if they agree")
 		}
-		return file, sourceInfo{Key: "sha256:" + got, Origin: spec.url}, nil
+		return file, sourceInfo{Key: "sha256:" + got, Origin: r.url}, nil
 	})
 }
 

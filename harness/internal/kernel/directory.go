@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package kernel
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/kheaders/kheaders/harness/internal/hint"
+	"github.com/kheaders/kheaders/harness/target"
+)
+
+// directory is a kernel tree of the user's, by its absolute path.
+type directory struct{ path string }
+
+func (directory) facts() facts { return facts{configurable: true} }
+
+func parseDirectory(spec string) (origin, error) {
+	if info := pathInfo(spec); info == nil || !info.IsDir() {
+		return nil, nil
+	}
+	path, err := filepath.Abs(spec)
+	if err == nil {
+		// The tree's identity must not depend on the link by which it was
+		// reached.
+		path, err = filepath.EvalSymlinks(path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("finding the kernel %q: %w", spec, err)
+	}
+	return directory{path}, nil
+}
+
+func (d directory) fetch(ctx context.Context, f fetcher) (Source, error) {
+	version, err := treeVersion(d.path)
+	if err != nil {
+		return Source{}, hint.Usage(fmt.Errorf("kernel %q: %w", f.spec, err), "name the top directory of a kernel source tree")
+	}
+	if leftover := inTreeBuild(d.path); leftover != "" {
+		return Source{}, hint.Usage(fmt.Errorf("kernel %q holds a build of its own (%s), which rules out a separate one", f.spec, leftover),
+			"run `make mrproper` there, or use a clean checkout: git worktree add ../linux-clean")
+	}
+	id, err := hashTree(ctx, d.path, f.indexDir())
+	if err != nil {
+		return Source{}, err
+	}
+	return Source{Dir: d.path, Key: "tree:" + id, Version: version, mutable: true, build: compile}, nil
+}
+
+// inTreeBuild returns what kbuild's own check would trip over, or nothing.
+func inTreeBuild(tree string) string {
+	names := []string{".config", "include/config"}
+	for _, t := range target.All() {
+		names = append(names, filepath.Join("arch", t.SrcArch, "include/generated"))
+	}
+	for _, name := range names {
+		if _, err := os.Lstat(filepath.Join(tree, name)); err == nil {
+			return name
+		}
+	}
+	return ""
+}

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package kernel
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/kheaders/kheaders/harness/internal/cache"
+)
+
+// tarball is a file that holds a kernel tree, by its absolute path.
+type tarball struct{ path string }
+
+func (tarball) facts() facts { return facts{configurable: true} }
+
+func parseTarball(spec string) (origin, error) {
+	if info := pathInfo(spec); info == nil || !info.Mode().IsRegular() {
+		return nil, nil
+	}
+	path, err := filepath.Abs(spec)
+	if err != nil {
+		return nil, fmt.Errorf("finding the kernel %q: %w", spec, err)
+	}
+	if compressionOf(path) == nil {
+		return nil, fmt.Errorf("kernel %q is no source tarball, by its name", spec)
+	}
+	return tarball{path}, nil
+}
+
+func (t tarball) fetch(ctx context.Context, f fetcher) (Source, error) {
+	digest, err := hashFile(ctx, t.path, f.indexDir())
+	if err != nil {
+		return Source{}, fmt.Errorf("reading the kernel %q: %w", f.spec, err)
+	}
+	return f.unpacked(ctx, cache.KeyOf(sourceFormat, digest, strings.Join(compressionOf(t.path), " ")), func(context.Context, string) (string, sourceInfo, error) {
+		return t.path, sourceInfo{Key: "sha256:" + digest, Origin: t.path}, nil
+	})
+}
