@@ -111,9 +111,9 @@ func ktap(b *strings.Builder, indent string, nodes []*node) {
 			}
 		}
 		// A description must not have the character that ends it.
-		fmt.Fprintf(b, "%s%s %d %s", indent, result, i+1, printable(strings.ReplaceAll(n.label, "#", "_")))
+		fmt.Fprintf(b, "%s%s %d %s", indent, result, i+1, verdict.Printable(strings.ReplaceAll(n.label, "#", "_")))
 		if n.note != "" {
-			fmt.Fprintf(b, " # %s", printable(n.note))
+			fmt.Fprintf(b, " # %s", verdict.Printable(n.note))
 		}
 		b.WriteByte('\n')
 	}

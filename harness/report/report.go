@@ -61,9 +61,6 @@ type Run struct {
 	UnusedAllowances []string `json:"unused_allowances,omitempty"`
 	// Cells are the cells of the matrix, in its order.
 	Cells []Cell `json:"cells"`
-
-	// Colour allows colours in what is meant for a terminal.
-	Colour bool `json:"-"`
 }
 
 // Host describes the machine of a run.

@@ -8,16 +8,8 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
-	"unicode"
 
 	"github.com/kheaders/kheaders/harness/verdict"
-)
-
-// ANSI escape sequences.
-const (
-	green = "\x1b[32m"
-	red   = "\x1b[31m"
-	plain = "\x1b[0m"
 )
 
 // The bounds of what is explained of one cell.
@@ -51,8 +43,7 @@ func (r Run) Table(w io.Writer) error {
 		if c.BootSeconds > 0 {
 			boot = fmt.Sprintf("%.2f s", c.BootSeconds)
 		}
-		// Being last, the verdict's colour does not disturb the columns.
-		row(c.Arch, kernel, c.Profile, c.Mode, dash(c.Accel), dash(count(c.Tests)), dash(boot), r.colour(c.Verdict))
+		row(c.Arch, kernel, c.Profile, c.Mode, dash(c.Accel), dash(count(c.Tests)), dash(boot), string(c.Verdict))
 	}
 	if err := tab.Flush(); err != nil {
 		return err
@@ -71,7 +62,7 @@ func (r Run) Explain(w io.Writer) error {
 			continue
 		}
 		line := func(format string, args ...any) {
-			b.WriteString(printable(fmt.Sprintf(format, args...)) + "\n")
+			b.WriteString(verdict.Printable(fmt.Sprintf(format, args...)) + "\n")
 		}
 		line("error: %s: %s", c.Name(), c.Summary())
 		for _, p := range c.Problems[min(1, len(c.Problems)):min(1+maxAlso, len(c.Problems))] {
@@ -138,7 +129,7 @@ func outputLines(t verdict.Test) []string {
 	var lines []string
 	for line := range strings.Lines(t.Output) {
 		if line = strings.TrimRight(line, " \t\r\n"); line != "" {
-			lines = append(lines, printable(line))
+			lines = append(lines, verdict.Printable(line))
 		}
 	}
 	return lines
@@ -158,7 +149,7 @@ func Progress(t verdict.Test) string {
 	if t.NotApplicable != "" {
 		line += "  (" + t.NotApplicable + ")"
 	}
-	return printable(line)
+	return verdict.Printable(line)
 }
 
 // count says how many tests passed, of those that apply.
@@ -182,35 +173,10 @@ func count(tests []verdict.Test) string {
 	return s
 }
 
-// colour writes a verdict, in colour if that is allowed.
-func (r Run) colour(v verdict.Verdict) string {
-	switch {
-	case !r.Colour:
-		return string(v)
-	case v == verdict.Pass:
-		return green + string(v) + plain
-	}
-	return red + string(v) + plain
-}
-
 // dash stands for what is not known.
 func dash(s string) string {
 	if s == "" {
 		return "-"
 	}
 	return s
-}
-
-// printable replaces what a terminal would act upon. Guests write part of what
-// we print.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r == '\t':
-			return ' '
-		case r == unicode.ReplacementChar || !unicode.IsPrint(r):
-			return '?'
-		}
-		return r
-	}, s)
 }

@@ -199,7 +199,7 @@ func (s *Scanner) line(raw string) {
 	}
 	// The end of a long line matters as little as its middle, unless a
 	// recogniser hit there.
-	kept := clip(clean(raw[:min(len(raw), 2*maxKept)]), maxKept)
+	kept := clip(Printable(raw[:min(len(raw), 2*maxKept)]), maxKept)
 	if rank < len(s.table) {
 		kept = s.around(raw, rank)
 	}
@@ -289,5 +289,5 @@ func (s *Scanner) around(raw string, rank int) string {
 			from = at - maxKept/4 + i
 		}
 	}
-	return clip(clean(raw[from:min(len(raw), from+2*maxKept)]), maxKept)
+	return clip(Printable(raw[from:min(len(raw), from+2*maxKept)]), maxKept)
 }

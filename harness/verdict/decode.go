@@ -94,7 +94,7 @@ func (d *Decoder) end(err error) {
 	}
 	if line.Err != nil {
 		line.Event = wire.Event{}
-		line.Raw = clip(clean(string(d.buf[:min(len(d.buf), 2*maxRaw)])), maxRaw)
+		line.Raw = clip(Printable(string(d.buf[:min(len(d.buf), 2*maxRaw)])), maxRaw)
 	}
 	d.buf, d.over = d.buf[:0], false
 	d.handle(line)

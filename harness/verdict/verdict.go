@@ -135,12 +135,12 @@ const maxReason = 400
 // oneLine makes text fit for one line of a terminal: white space is folded,
 // what is not printable becomes a question mark, the length is bounded.
 func oneLine(s string) string {
-	return clip(clean(strings.Join(strings.Fields(s), " ")), maxReason)
+	return clip(Printable(strings.Join(strings.Fields(s), " ")), maxReason)
 }
 
-// clean replaces what does not print. Guests must not write escape sequences
-// to our terminal.
-func clean(s string) string {
+// Printable replaces what a terminal would act upon: guests write part of what
+// we print.
+func Printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
 		case r == '\t':

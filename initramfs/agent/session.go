@@ -84,7 +84,7 @@ func (s *session) run(plan wire.Plan) error {
 		return s.fail(fmt.Errorf("making a pipe: %w", err))
 	}
 	defer func() { _ = r.Close() }()
-	args := append([]string{plan.TestBinary, "-test.v=test2json", "-test.paniconexit0"}, plan.TestArgs...)
+	args := []string{plan.TestBinary, "-test.v=test2json", "-test.paniconexit0"}
 	proc, err := os.StartProcess(plan.TestBinary, args, &os.ProcAttr{
 		Dir:   "/",
 		Env:   os.Environ(),

@@ -79,9 +79,9 @@ func TestSession(t *testing.T) {
 	}{
 		{
 			"arguments, both outputs, exit code",
-			`echo "$1 $2 $3 $#"; echo problem >&2; exit 3`,
+			`echo "$1 $2 $#"; echo problem >&2; exit 3`,
 			[]wire.Event{
-				{Kind: wire.KindOutput, Output: "-test.v=test2json -test.paniconexit0 extra 3\nproblem\n"},
+				{Kind: wire.KindOutput, Output: "-test.v=test2json -test.paniconexit0 2\nproblem\n"},
 				{Kind: wire.KindExit, Code: 3},
 			},
 		},
@@ -139,7 +139,7 @@ func TestSession(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			plan := wire.Plan{TestBinary: script(t, tt.body), TestArgs: []string{"extra"}, DeadlineSeconds: 10}
+			plan := wire.Plan{TestBinary: script(t, tt.body), DeadlineSeconds: 10}
 			if strings.HasPrefix(tt.name, "too slow") {
 				plan.DeadlineSeconds = 1
 			}
@@ -179,7 +179,7 @@ func TestSessionGoTests(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := join(runPlan(t, wire.Plan{TestBinary: self, TestArgs: []string{"-test.run=^TestSample$"}, DeadlineSeconds: 30}))
+	got := join(runPlan(t, wire.Plan{TestBinary: script(t, "exec "+self+` -test.run='^TestSample$' "$@"`), DeadlineSeconds: 30}))
 	want := []wire.Event{
 		hello,
 		{Kind: wire.KindStart, Test: "TestSample"},

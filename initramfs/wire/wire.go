@@ -32,8 +32,6 @@ type Plan struct {
 	// TestBinary is the path in the guest of the compiled test binary.
 	// Empty: run no tests, but the shell on the console.
 	TestBinary string `json:"test_binary,omitempty"`
-	// TestArgs are appended to the test binary's arguments.
-	TestArgs []string `json:"test_args,omitempty"`
 	// DeadlineSeconds is the wall time after which the guest kills the test
 	// binary, reports that, and powers off. The host has a deadline of its
 	// own; this one lets the guest say what it was doing.

@@ -17,136 +17,136 @@ import (
 )
 
 const (
-	// goBlockBytes is how much of the tar goes into one block of the Go
-	// compressor. About two blocks make a kernel's headers: more would cost
-	// bytes. It must not depend on the machine, or the bytes would.
-	goBlockBytes = 17 << 20
-	// goDictBits encodes the dictionary's size, see [parseBlock]: 22 is 8 MiB.
-	goDictBits  = 22
-	goDictBytes = 8 << 20
-	// goCheck is the number of crc64 among the [checks].
-	goCheck = 0x4
+	// xzBlockBytes is how much of the tar goes into one block. About two blocks
+	// make a kernel's headers: more would cost bytes. It must not depend on the
+	// machine, or the bytes would.
+	xzBlockBytes = 17 << 20
+	// xzDictBits encodes the dictionary's size, see [parseBlock]: 22 is 8 MiB.
+	xzDictBits  = 22
+	xzDictBytes = 8 << 20
+	// xzCheck is the number of crc64 among the [checks].
+	xzCheck = 0x4
 )
 
-// Go is the compressor that needs no other program: quick, and about 30 %
-// larger than what the xz program makes. Its blocks are compressed in parallel;
-// the bytes do not depend on how many at a time.
-func Go(ctx context.Context, w io.Writer) (io.WriteCloser, error) {
-	return newGoWriter(ctx, w, goBlockBytes), nil
+// NewXZWriter is a [Compressor] that needs no other program: quick, and its
+// output is about 30 % larger than the xz program's. Blocks are compressed in
+// parallel; the bytes do not depend on how many at a time.
+func NewXZWriter(ctx context.Context, w io.Writer) (io.WriteCloser, error) {
+	return newXZWriter(ctx, w, xzBlockBytes), nil
 }
 
-func newGoWriter(ctx context.Context, w io.Writer, blockBytes int) *goWriter {
-	g := &goWriter{
+func newXZWriter(ctx context.Context, w io.Writer, blockBytes int) *xzWriter {
+	x := &xzWriter{
 		ctx: ctx, w: w, blockBytes: blockBytes, slots: make(chan struct{}, runtime.GOMAXPROCS(0)),
-		order: make(chan *goBlock, runtime.GOMAXPROCS(0)), ended: make(chan struct{}),
+		order: make(chan *xzBlock, runtime.GOMAXPROCS(0)), ended: make(chan struct{}),
 	}
-	go g.emit()
-	return g
+	go x.emit()
+	return x
 }
 
-// goWriter cuts what is written to it into blocks.
-type goWriter struct {
+// xzWriter cuts what is written to it into blocks.
+type xzWriter struct {
 	ctx        context.Context
 	w          io.Writer
 	blockBytes int
-	block      *goBlock      // the one being filled, or nil
+	block      *xzBlock      // the one being filled, or nil
 	slots      chan struct{} // holds one for each block being compressed
-	order      chan *goBlock // blocks as they follow one another
+	order      chan *xzBlock // blocks as they follow one another
 	ended      chan struct{} // closed when emit has ended
 	index      []record      // of emit, then of Close
 	err        error         // of emit, once it has ended
 }
 
-func (g *goWriter) Write(p []byte) (int, error) {
+func (x *xzWriter) Write(p []byte) (int, error) {
 	n := 0
 	for n < len(p) {
-		if g.block == nil {
-			if err := g.begin(); err != nil {
+		if x.block == nil {
+			if err := x.begin(); err != nil {
 				return n, err
 			}
 		}
-		k := g.block.fill(p[n:])
+		k := x.block.fill(p[n:])
 		if n += k; k == 0 {
-			g.block = nil
+			x.block = nil
 		}
 	}
 	return n, nil
 }
 
 // begin starts a block, as soon as a processor is free for it.
-func (g *goWriter) begin() error {
+func (x *xzWriter) begin() error {
 	select {
-	case g.slots <- struct{}{}:
-	case <-g.ended: // early: nothing can be written any more
-		return g.err
-	case <-g.ctx.Done():
-		return context.Cause(g.ctx)
+	case x.slots <- struct{}{}:
+	case <-x.ended: // early: nothing can be written any more
+		return x.err
+	case <-x.ctx.Done():
+		return context.Cause(x.ctx)
 	}
-	b := &goBlock{ctx: g.ctx, done: make(chan struct{}), text: make([]byte, 0, g.blockBytes)}
+	b := &xzBlock{ctx: x.ctx, done: make(chan struct{}), text: make([]byte, 0, x.blockBytes)}
 	b.cond.L = &b.mu
-	g.block = b
+	x.block = b
 	select {
-	case g.order <- b:
-	case <-g.ended:
-		return g.err
+	case x.order <- b:
+	case <-x.ended:
+		return x.err
 	}
 	go func() {
-		defer func() { <-g.slots }()
+		defer func() { <-x.slots }()
 		defer close(b.done)
-		defer context.AfterFunc(g.ctx, b.cond.Broadcast)()
+		defer context.AfterFunc(x.ctx, b.cond.Broadcast)()
 		b.err = b.compress()
 	}()
 	return nil
 }
 
 // Close ends the stream: the last block, the index, the footer.
-func (g *goWriter) Close() error {
-	if g.block != nil {
-		g.block.end()
+func (x *xzWriter) Close() error {
+	if x.block != nil {
+		x.block.end()
 	}
-	close(g.order)
-	<-g.ended
-	if g.err != nil {
-		return g.err
+	close(x.order)
+	<-x.ended
+	if x.err != nil {
+		return x.err
 	}
 	index := []byte{0}
-	index = binary.AppendUvarint(index, uint64(len(g.index)))
-	for _, r := range g.index {
+	index = binary.AppendUvarint(index, uint64(len(x.index)))
+	for _, r := range x.index {
 		index = binary.AppendUvarint(index, uint64(r.unpadded))
 		index = binary.AppendUvarint(index, uint64(r.size))
 	}
 	index = sum32(pad(index))
 	footer := binary.LittleEndian.AppendUint32(nil, uint32(len(index)/4-1))
-	footer = append(footer, 0, goCheck)
+	footer = append(footer, 0, xzCheck)
 	footer = append(binary.LittleEndian.AppendUint32(nil, crc32.ChecksumIEEE(footer)), footer...)
-	_, err := g.w.Write(append(append(index, footer...), footerMagic...))
+	_, err := x.w.Write(append(append(index, footer...), footerMagic...))
 	return err
 }
 
 // emit writes the header and the blocks, in their order.
-func (g *goWriter) emit() {
-	defer close(g.ended)
-	flags := []byte{0, goCheck}
+func (x *xzWriter) emit() {
+	defer close(x.ended)
+	flags := []byte{0, xzCheck}
 	header := binary.LittleEndian.AppendUint32(append([]byte(streamMagic), flags...), crc32.ChecksumIEEE(flags))
-	if _, g.err = g.w.Write(header); g.err != nil {
+	if _, x.err = x.w.Write(header); x.err != nil {
 		return
 	}
-	for b := range g.order {
+	for b := range x.order {
 		<-b.done
-		if g.err = b.err; g.err != nil {
+		if x.err = b.err; x.err != nil {
 			return
 		}
 		var r record
-		if r, g.err = b.write(g.w); g.err != nil {
+		if r, x.err = b.write(x.w); x.err != nil {
 			return
 		}
-		g.index = append(g.index, r)
+		x.index = append(x.index, r)
 	}
 }
 
-// goBlock is a part of the tar on its way through the encoder, which starts
+// xzBlock is a part of the tar on its way through the encoder, which starts
 // before the block is full.
-type goBlock struct {
+type xzBlock struct {
 	ctx  context.Context
 	done chan struct{} // closed when the rest is final
 
@@ -162,7 +162,7 @@ type goBlock struct {
 }
 
 // fill takes from p what fits into the block. Nothing fits into a full one.
-func (b *goBlock) fill(p []byte) int {
+func (b *xzBlock) fill(p []byte) int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	n := min(len(p), cap(b.text)-len(b.text))
@@ -173,7 +173,7 @@ func (b *goBlock) fill(p []byte) int {
 }
 
 // end says that no more comes.
-func (b *goBlock) end() {
+func (b *xzBlock) end() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.whole = true
@@ -182,7 +182,7 @@ func (b *goBlock) end() {
 
 // next waits for text that the encoder has not had yet; there is none at the
 // end.
-func (b *goBlock) next() ([]byte, error) {
+func (b *xzBlock) next() ([]byte, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for len(b.text) == b.taken && !b.whole && b.ctx.Err() == nil {
@@ -198,12 +198,12 @@ func (b *goBlock) next() ([]byte, error) {
 
 // compress encodes the block. Nearly all of it is text in which the position of
 // a byte says nothing and the byte before says much: PB is 0 and LC 4.
-func (b *goBlock) compress() error {
-	out, err := lzma.Writer2Config{Properties: &lzma.Properties{LC: 4}, DictCap: goDictBytes}.NewWriter2(&b.lzma2)
+func (b *xzBlock) compress() error {
+	out, err := lzma.Writer2Config{Properties: &lzma.Properties{LC: 4}, DictCap: xzDictBytes}.NewWriter2(&b.lzma2)
 	if err != nil {
 		return err
 	}
-	b.check = checks[goCheck].make()
+	b.check = checks[xzCheck].make()
 	for {
 		text, err := b.next()
 		if err != nil {
@@ -220,14 +220,14 @@ func (b *goBlock) compress() error {
 }
 
 // write writes the finished block, its sizes in its header.
-func (b *goBlock) write(w io.Writer) (record, error) {
+func (b *xzBlock) write(w io.Writer) (record, error) {
 	sizes := binary.AppendUvarint(nil, uint64(b.lzma2.Len()))
 	sizes = binary.AppendUvarint(sizes, uint64(len(b.text)))
 	header := append([]byte{0, 0xc0}, sizes...)
-	header = pad(append(header, lzma2Filter, 1, goDictBits))
+	header = pad(append(header, lzma2Filter, 1, xzDictBits))
 	header[0] = byte(len(header) / 4) // with the sum, and counted from 0
 	header = sum32(header)
-	unpadded := len(header) + b.lzma2.Len() + checks[goCheck].size
+	unpadded := len(header) + b.lzma2.Len() + checks[xzCheck].size
 	tail := b.check.Sum(make([]byte, -b.lzma2.Len()&3))
 	for _, part := range [][]byte{header, b.lzma2.Bytes(), tail} {
 		if _, err := w.Write(part); err != nil {

@@ -7,7 +7,7 @@ import (
 	"io"
 )
 
-// GoBlocks is [Go] with blocks of another size.
-func GoBlocks(ctx context.Context, w io.Writer, blockBytes int) io.WriteCloser {
-	return newGoWriter(ctx, w, blockBytes)
+// XZBlocks is [NewXZWriter] with blocks of another size.
+func XZBlocks(ctx context.Context, w io.Writer, blockBytes int) io.WriteCloser {
+	return newXZWriter(ctx, w, blockBytes)
 }

@@ -27,7 +27,7 @@ import (
 // toyArchive is the archive of the toy kernel.
 func toyArchive(tb testing.TB) []byte {
 	tb.Helper()
-	return write(tb, toyTrees(kernel()), archive.Options{ModTime: stamp, Compress: archive.Go})
+	return write(tb, toyTrees(kernel()), archive.Options{ModTime: stamp, Compress: archive.NewXZWriter})
 }
 
 // compress makes an .xz file.
@@ -326,7 +326,7 @@ func TestExtract(t *testing.T) {
 		}
 		// What was extracted packs to the same bytes.
 		trees := archive.Trees{FS: os.DirFS(parent), Source: "out", SrcArch: "x86"}
-		if again := write(t, trees, archive.Options{ModTime: stamp, Compress: archive.Go}); !bytes.Equal(again, data) {
+		if again := write(t, trees, archive.Options{ModTime: stamp, Compress: archive.NewXZWriter}); !bytes.Equal(again, data) {
 			t.Errorf("%s: what was extracted is not what was packed", before)
 		}
 	}

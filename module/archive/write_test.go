@@ -111,7 +111,7 @@ func TestWriteIsReproducible(t *testing.T) {
 	for i := range 1000 {
 		fsys[fmt.Sprintf("src/include/many/%d/%d.h", i%7, i)] = file(strings.Repeat(fmt.Sprintf("int a%d; /* x */\n", i), i))
 	}
-	opts := archive.Options{ModTime: stamp, Compress: archive.Go}
+	opts := archive.Options{ModTime: stamp, Compress: archive.NewXZWriter}
 	want := write(t, toyTrees(fsys), opts)
 
 	moved := fstest.MapFS{}
@@ -334,7 +334,7 @@ func TestVersion(t *testing.T) {
 	for name, text := range corpus(t) {
 		fsys["src/include/corpus/"+name] = file(text)
 	}
-	sum := sha256.Sum256(write(t, toyTrees(fsys), archive.Options{ModTime: stamp, Compress: archive.Go}))
+	sum := sha256.Sum256(write(t, toyTrees(fsys), archive.Options{ModTime: stamp, Compress: archive.NewXZWriter}))
 	got := fmt.Sprintf("version %d: %x", archive.Version, sum)
 	const want = "version 2: 95a68689d0557ec1d6000203c10f881ef945855699c8ccdbc54675a51bb7a851"
 	if got != want {
@@ -342,8 +342,8 @@ func TestVersion(t *testing.T) {
 	}
 }
 
-// TestGo compresses several blocks, each time on other numbers of processors.
-func TestGo(t *testing.T) {
+// TestXZWriter compresses several blocks, each time on other numbers of processors.
+func TestXZWriter(t *testing.T) {
 	text := bytes.Repeat([]byte("a line of some text, and of some more\n"), 1<<13)
 	for i := range 100 { // not the same everywhere
 		copy(text[i*3000:], strconv.Itoa(i))
@@ -354,7 +354,7 @@ func TestGo(t *testing.T) {
 	for _, procs := range []int{1, 2, 8} {
 		runtime.GOMAXPROCS(procs)
 		var b bytes.Buffer
-		w := archive.GoBlocks(t.Context(), &b, blockBytes)
+		w := archive.XZBlocks(t.Context(), &b, blockBytes)
 		// Pieces of any length, over the blocks' borders.
 		for rest := text; len(rest) > 0; {
 			n := min(len(rest), 10_000+procs)
@@ -386,12 +386,12 @@ func TestGo(t *testing.T) {
 	}
 }
 
-func TestGoFails(t *testing.T) {
+func TestXZWriterFails(t *testing.T) {
 	cause := errors.New("the cause")
 	text := make([]byte, 10_000)
 	before := runtime.NumGoroutine()
 	for _, room := range []int{0, 12, 20, 200} {
-		w := archive.GoBlocks(t.Context(), &brokenWriter{room, cause}, 4*len(text))
+		w := archive.XZBlocks(t.Context(), &brokenWriter{room, cause}, 4*len(text))
 		var err error
 		for range 64 {
 			if _, err = w.Write(text); err != nil {
@@ -403,7 +403,7 @@ func TestGoFails(t *testing.T) {
 		}
 	}
 	ctx, cancel := context.WithCancelCause(t.Context())
-	w := archive.GoBlocks(ctx, io.Discard, 4*len(text))
+	w := archive.XZBlocks(ctx, io.Discard, 4*len(text))
 	if _, err := w.Write(text); err != nil {
 		t.Fatal(err)
 	}

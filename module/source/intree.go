@@ -5,11 +5,11 @@ package source
 import (
 	"bytes"
 	"crypto/sha1"
-	"embed"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"regexp"
 	"slices"
@@ -56,9 +56,6 @@ var (
 	ErrNoAnchor = errors.New("has no place for the lines to add")
 )
 
-//go:embed intree
-var inTreeFiles embed.FS
-
 // InTree returns the patch that adds CONFIG_IKHEADERS_PROC to a kernel tree, in
 // the form of git format-patch: with it, the kernel's own build packs the
 // archive and puts it into the kernel, or into a module. The same tree gives the
@@ -71,7 +68,7 @@ func InTree(tree fs.FS, xz []string) ([]byte, error) {
 	}
 	added, err := inTreeSource(major, minor, xz)
 	if err != nil {
-		return nil, fmt.Errorf("rendering the files to add: %w", err)
+		return nil, err
 	}
 	if _, err := fs.Stat(tree, InTreeDir); !errors.Is(err, fs.ErrNotExist) {
 		if err == nil {
@@ -105,10 +102,10 @@ func InTree(tree fs.FS, xz []string) ([]byte, error) {
 		}
 		insertion(&diff, change.file, lines, at, added)
 	}
-	for _, name := range sortedNames(added) {
+	for _, name := range slices.Sorted(maps.Keys(added)) {
 		addition(&diff, path.Join(InTreeDir, name), added[name])
 	}
-	message, err := inTreeFiles.ReadFile("intree/message")
+	message, err := files.ReadFile("intree/message")
 	if err != nil {
 		return nil, err
 	}
@@ -157,41 +154,16 @@ func version(tree fs.FS) (major, minor int, err error) {
 
 // inTreeSource returns the files to add, by name.
 func inTreeSource(major, minor int, xz []string) (map[string][]byte, error) {
-	added := map[string][]byte{PackerName: Packer()}
-	for _, name := range []string{"kheaders_main.c", "kheaders_data.S"} {
-		text, err := files.ReadFile(templateDir + "/" + name)
-		if err != nil {
-			return nil, err
-		}
-		added[name] = text
-	}
-	var err error
-	if added["kheaders.h.in"], err = HeaderTemplate(); err != nil {
-		return nil, err
-	}
-	if added[".gitignore"], err = inTreeFiles.ReadFile("intree/gitignore"); err != nil {
-		return nil, err
-	}
-	makefile := struct{ Hostprogs, XZ string }{"hostprogs", strings.Join(xz, " ")}
+	p := packing(xz)
+	p.Hostprogs = "hostprogs"
 	if major < 5 || major == 5 && minor < 6 {
-		makefile.Hostprogs = "hostprogs-y"
+		p.Hostprogs = "hostprogs-y"
 	}
-	text, err := inTreeFiles.ReadFile("intree/Makefile.tmpl")
-	if err != nil {
-		return nil, err
-	}
-	added["Makefile"], err = fill("Makefile", string(text), makefile)
-	return added, err
-}
-
-// HeaderTemplate returns kheaders.h for builds that pack their own archive, with
-// @SHA256@, @SIZE@ and @RELEASE@ in the place of what [Archive] says.
-func HeaderTemplate() ([]byte, error) {
-	text, err := files.ReadFile(templateDir + "/kheaders.h" + templateSuffix)
-	if err != nil {
-		return nil, err
-	}
-	return fill("kheaders.h", string(text), struct{ Version, SHA256, Size, Release, SrcArch string }{Version, "@SHA256@", "@SIZE@", "@RELEASE@", ""})
+	return render(p, map[string]string{
+		".gitignore":    "intree/gitignore",
+		"Makefile":      "intree/Makefile.tmpl",
+		"kheaders.h.in": "template/kheaders.h.tmpl",
+	})
 }
 
 // addOption finds the place for the option in init/Kconfig: behind the kernel's
@@ -219,7 +191,7 @@ func addOption(lines []string) (int, []string, error) {
 	if at == 0 {
 		return 0, nil, ErrNoAnchor
 	}
-	option, err := inTreeFiles.ReadFile("intree/Kconfig")
+	option, err := files.ReadFile("intree/Kconfig")
 	if err != nil {
 		return 0, nil, err
 	}
@@ -280,13 +252,4 @@ func blob(text string) string {
 	h := sha1.New()
 	fmt.Fprintf(h, "blob %d\x00%s", len(text), text)
 	return hex.EncodeToString(h.Sum(nil))
-}
-
-func sortedNames(files map[string][]byte) []string {
-	names := make([]string, 0, len(files))
-	for name := range files {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
 }

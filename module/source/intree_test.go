@@ -113,13 +113,13 @@ func TestInTreeFiles(t *testing.T) {
 }
 
 func TestHeaderTemplate(t *testing.T) {
-	template, err := source.HeaderTemplate()
+	dkms, err := source.DKMS(xz)
 	if err != nil {
 		t.Fatal(err)
 	}
 	a := archive()
 	a.SrcArch = "" // the headers are packed where they are built in
-	filled := strings.NewReplacer("@SHA256@", a.SHA256, "@SIZE@", "4347092", "@RELEASE@", a.Release).Replace(string(template))
+	filled := strings.NewReplacer("@SHA256@", a.SHA256, "@SIZE@", "4347092", "@RELEASE@", a.Release).Replace(string(dkms["kheaders.h.in"]))
 	files, err := source.Render(a)
 	if err != nil {
 		t.Fatal(err)

@@ -6,15 +6,17 @@
 //	make -C KERNEL M=$PWD
 //
 // builds kheaders.ko, for any kernel from 4.14 on, with nothing of ours at
-// hand. The files below template are part of it as they are, but for kheaders.h,
-// which describes the archive.
+// hand. The files below template are part of it, those that end in .tmpl filled
+// in.
 package source
 
 import (
 	"bytes"
 	"embed"
 	"fmt"
+	"path"
 	"regexp"
+	"strconv"
 	"strings"
 	"text/template"
 )
@@ -63,13 +65,8 @@ type Archive struct {
 	SrcArch string
 }
 
-//go:embed template
+//go:embed template intree
 var files embed.FS
-
-const (
-	templateDir    = "template"
-	templateSuffix = ".tmpl"
-)
 
 var (
 	validSHA256 = regexp.MustCompile(`^[0-9a-f]{64}$`)
@@ -99,46 +96,79 @@ func (a Archive) validate() error {
 // directories in them. The archive is not among them: the caller puts it there
 // as [ArchiveName]. The same archive gives the same files.
 func Render(a Archive) (map[string][]byte, error) {
-	if err := a.validate(); err != nil {
-		return nil, fmt.Errorf("rendering the module's source: %w", err)
-	}
-	entries, err := files.ReadDir(templateDir)
+	err := a.validate()
 	if err != nil {
 		return nil, fmt.Errorf("rendering the module's source: %w", err)
 	}
-	rendered := make(map[string][]byte, len(entries))
-	for _, entry := range entries {
-		text, err := files.ReadFile(templateDir + "/" + entry.Name())
+	return render(parameters{SHA256: a.SHA256, Size: strconv.FormatInt(a.Size, 10), Release: a.Release, SrcArch: a.SrcArch}, map[string]string{
+		"Kbuild":     "template/Kbuild.tmpl",
+		"Makefile":   "template/Makefile",
+		"dkms.conf":  "template/dkms.conf.tmpl",
+		"kheaders.h": "template/kheaders.h.tmpl",
+	})
+}
+
+// DKMS returns the files, by name, of a directory from which dkms(8) builds the
+// module for any kernel, each with the headers of its own: the build packs them
+// from what it builds against. It takes a C compiler, make and xz. xz is the
+// command that compresses standard input to standard output.
+func DKMS(xz []string) (map[string][]byte, error) {
+	return render(packing(xz), map[string]string{
+		"Kbuild":        "template/Kbuild.tmpl",
+		"Makefile":      "template/Makefile",
+		"dkms.conf":     "template/dkms.conf.tmpl",
+		"kheaders.h.in": "template/kheaders.h.tmpl",
+	})
+}
+
+// parameters fill in the templates.
+type parameters struct {
+	// What [Archive] says.
+	SHA256, Size, Release, SrcArch string
+	// XZ is the command line of the compressor in a build that packs the
+	// headers itself. Empty: the archive is there.
+	XZ string
+	// Hostprogs is the variable that kbuild has for the host's programs.
+	Hostprogs string
+}
+
+// packing are the parameters of a build that packs its own archive: it puts
+// what it finds into kheaders.h.
+func packing(xz []string) parameters {
+	return parameters{SHA256: "@SHA256@", Size: "@SIZE@", Release: "@RELEASE@", XZ: strings.Join(xz, " ")}
+}
+
+// Version is [Version].
+func (parameters) Version() string { return Version }
+
+// ReleasePattern is a regular expression that matches Release alone.
+func (p parameters) ReleasePattern() string { return regexp.QuoteMeta(p.Release) }
+
+// render returns the module's code, the packer if it is needed, and other files
+// under the names that they are to have. Those that are templates are filled in.
+func render(p parameters, names map[string]string) (map[string][]byte, error) {
+	templates, err := template.ParseFS(files, "*/*.tmpl")
+	if err != nil {
+		return nil, fmt.Errorf("rendering the module's source: %w", err)
+	}
+	rendered := map[string][]byte{}
+	for _, name := range []string{"kheaders_main.c", "kheaders_data.S"} {
+		names[name] = "template/" + name
+	}
+	for name, file := range names {
+		var out bytes.Buffer
+		if strings.HasSuffix(file, ".tmpl") {
+			err = templates.ExecuteTemplate(&out, path.Base(file), p)
+			rendered[name] = out.Bytes()
+		} else {
+			rendered[name], err = files.ReadFile(file)
+		}
 		if err != nil {
-			return nil, fmt.Errorf("rendering the module's source: %w", err)
+			return nil, fmt.Errorf("rendering %s: %w", name, err)
 		}
-		name, isTemplate := strings.CutSuffix(entry.Name(), templateSuffix)
-		if isTemplate {
-			if text, err = execute(name, string(text), a); err != nil {
-				return nil, fmt.Errorf("rendering %s: %w", name, err)
-			}
-		}
-		rendered[name] = text
+	}
+	if p.XZ != "" {
+		rendered[PackerName] = Packer()
 	}
 	return rendered, nil
-}
-
-func execute(name, text string, a Archive) ([]byte, error) {
-	return fill(name, text, struct {
-		Archive
-		Version, ReleasePattern string
-	}{a, Version, regexp.QuoteMeta(a.Release)})
-}
-
-// fill fills in a template.
-func fill(name, text string, data any) ([]byte, error) {
-	t, err := template.New(name).Option("missingkey=error").Parse(text)
-	if err != nil {
-		return nil, err
-	}
-	var out bytes.Buffer
-	if err := t.Execute(&out, data); err != nil {
-		return nil, err
-	}
-	return out.Bytes(), nil
 }

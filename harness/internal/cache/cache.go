@@ -190,8 +190,8 @@ func sweep(kindDir string) error {
 		if !d.IsDir() || exists(filepath.Join(dir, manifestName)) {
 			continue
 		}
-		unlock, err := tryLock(dir + lockSuffix)
-		if errors.Is(err, errLocked) {
+		unlock, err := TryLock(dir + lockSuffix)
+		if errors.Is(err, ErrLocked) {
 			continue
 		}
 		if err != nil {
@@ -267,12 +267,13 @@ func Digest(path string) (_ File, err error) {
 	return File{Size: n, SHA256: hex.EncodeToString(h.Sum(nil))}, nil
 }
 
-// errLocked says that someone else holds the lock.
-var errLocked = errors.New("locked by another run")
+// ErrLocked says that someone else holds the lock.
+var ErrLocked = errors.New("locked by another run")
 
-// tryLock takes an exclusive lock that ends with the process, however it ends,
-// or fails with errLocked.
-func tryLock(path string) (unlock func(), err error) {
+// TryLock takes an exclusive lock on a file, which it makes when there is none.
+// It ends with the process, however that ends. When someone else has it, the
+// error is [ErrLocked].
+func TryLock(path string) (unlock func(), err error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
 		return nil, err
@@ -282,7 +283,7 @@ func tryLock(path string) (unlock func(), err error) {
 		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 	}
 	if errors.Is(err, unix.EWOULDBLOCK) {
-		err = errLocked
+		err = ErrLocked
 	}
 	if err != nil {
 		_ = f.Close()
@@ -294,8 +295,8 @@ func tryLock(path string) (unlock func(), err error) {
 // lock waits for the lock until ctx ends, and calls waiting if it has to.
 func lock(ctx context.Context, path string, waiting func()) (unlock func(), err error) {
 	for {
-		unlock, err := tryLock(path)
-		if !errors.Is(err, errLocked) {
+		unlock, err := TryLock(path)
+		if !errors.Is(err, ErrLocked) {
 			return unlock, err
 		}
 		if waiting != nil {

@@ -353,3 +353,22 @@ func TestGetUnwritable(t *testing.T) {
 		t.Errorf("%v after %d builds", err, calls.Load())
 	}
 }
+
+func TestTryLock(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lock")
+	unlock, err := TryLock(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := TryLock(path); !errors.Is(err, ErrLocked) {
+		t.Errorf("locked twice: %v", err)
+	}
+	unlock()
+	if unlock, err = TryLock(path); err != nil {
+		t.Fatalf("locked again: %v", err)
+	}
+	unlock()
+	if _, err := TryLock(path + "/x"); err == nil || errors.Is(err, ErrLocked) {
+		t.Errorf("below a file: %v", err)
+	}
+}

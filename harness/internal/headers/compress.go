@@ -39,7 +39,7 @@ func chooseCompressor(name string) (compressor, error) {
 		_, err := run.Look("xz")
 		return compressor{name: name, compress: xz}, err
 	case "go":
-		return compressor{name: name, compress: archive.Go}, nil
+		return compressor{name: name, compress: archive.NewXZWriter}, nil
 	}
 	return compressor{}, hint.Usage(fmt.Errorf("unknown compressor %q", name), "use "+strings.Join(Compressors(), " or "))
 }

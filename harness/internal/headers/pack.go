@@ -64,9 +64,6 @@ type Result struct {
 	archive.Summary
 }
 
-// Entries is how many entries the archive has.
-func (r Result) Entries() int { return r.Files + r.Dirs }
-
 // Pack writes the headers archive of a kernel. The output appears whole, in
 // the place of an older one, or not at all. Mistakes in the options are
 // [hint.Usage] errors; a missing xz is a [run.NotFoundError].

@@ -134,16 +134,9 @@ func (e *detailError) Error() string { return fmt.Sprintf("%v: %s", e.err, e.det
 
 func (e *detailError) Unwrap() error { return e.err }
 
-// diskFull recognizes the failures for which the disk is to blame, whether the
-// system call was ours or a program's.
+// diskFull adds to err how much room is needed, if there was none.
 func diskFull(err error, dir string) error {
-	full := errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
-	if e, ok := errors.AsType[*run.Error](err); ok {
-		for _, line := range e.Tail {
-			full = full || strings.Contains(line, "No space left on device") || strings.Contains(line, "Disk quota exceeded")
-		}
-	}
-	if !full {
+	if !run.DiskFull(err) {
 		return err
 	}
 	return hint.New(fmt.Errorf("no space left on the device that holds %s: %w", dir, err),

@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -77,6 +78,20 @@ func (e *Error) Command() string {
 		line = "cd " + Quote([]string{e.Dir}) + " && " + line
 	}
 	return line
+}
+
+// DiskFull tells whether err means that there was no room to write to, for us or
+// for a program that said so.
+func DiskFull(err error) bool {
+	program, ran := errors.AsType[*Error](err)
+	for _, full := range []error{syscall.ENOSPC, syscall.EDQUOT} {
+		if errors.Is(err, full) || ran && slices.ContainsFunc(program.Tail, func(line string) bool {
+			return strings.Contains(strings.ToLower(line), full.Error())
+		}) {
+			return true
+		}
+	}
+	return false
 }
 
 // NotFoundError says that a program is not installed.
