@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
-	"strings"
 	"syscall"
 
 	"github.com/kheaders/kheaders/harness/internal/doctor"
@@ -19,7 +17,7 @@ import (
 
 // Advise adds to an error what the user can do about it.
 func Advise(err error, t target.Target) error {
-	if fullDisk(err) {
+	if run.DiskFull(err) {
 		if !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT) {
 			err = fmt.Errorf("%w: %w", err, syscall.ENOSPC) // a program said so, and nobody passed it on
 		}
@@ -39,22 +37,10 @@ func Advise(err error, t target.Target) error {
 	return err
 }
 
-// fullDisk tells whether there was no room to write to, for us or for a program
-// that we ran.
-func fullDisk(err error) bool {
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-		return true
-	}
-	program, ok := errors.AsType[*run.Error](err)
-	return ok && slices.ContainsFunc(program.Tail, func(line string) bool {
-		return strings.Contains(strings.ToLower(line), syscall.ENOSPC.Error())
-	})
-}
-
 // failedBuild tells whether what was to be tested did not build, as opposed to
 // the harness not working.
 func failedBuild(err error) bool {
-	if fullDisk(err) {
+	if run.DiskFull(err) {
 		return false
 	}
 	if _, ok := errors.AsType[*kernel.BuildError](err); ok {

@@ -7,8 +7,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"syscall"
 
+	"github.com/kheaders/kheaders/harness/internal/cache"
 	"github.com/kheaders/kheaders/harness/internal/hint"
 	"github.com/kheaders/kheaders/harness/report"
 )
@@ -20,18 +20,18 @@ func claim(dir string) (release func(), err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, hint.Usage(fmt.Errorf("making the results directory: %w", err), advice)
 	}
-	f, err := os.OpenFile(filepath.Join(dir, ".lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	release, err = cache.TryLock(filepath.Join(dir, ".lock"))
+	if errors.Is(err, cache.ErrLocked) {
+		return nil, hint.Usage(fmt.Errorf("another run is writing to %s", dir), advice)
+	}
 	if err != nil {
 		return nil, hint.Usage(fmt.Errorf("claiming the results directory: %w", err), advice)
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		_ = f.Close()
-		return nil, hint.Usage(fmt.Errorf("another run is writing to %s", dir), advice)
-	}
 	for _, name := range report.Files() {
 		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
-			return nil, errors.Join(fmt.Errorf("clearing the results directory: %w", err), f.Close())
+			release()
+			return nil, fmt.Errorf("clearing the results directory: %w", err)
 		}
 	}
-	return func() { _ = f.Close() }, nil
+	return release, nil
 }
