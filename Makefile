@@ -2,7 +2,7 @@
 #
 # make qemu-test   from a kernel tree to a verified /proc/kheaders.tar.xz
 # make test        every test of the project
-# Both install what is missing first. ARGS="--arch arm64 …" goes to kheaders.
+# Both install what is missing first. ARGS="--profile debug …" goes to kheaders.
 
 GO ?= go
 ARGS ?=

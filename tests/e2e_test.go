@@ -177,7 +177,7 @@ func fault(name string) string { return rig.Module + "/tests/faults/" + name }
 func begin(t *testing.T, dir string) (*exec.Cmd, *bytes.Buffer) {
 	t.Helper()
 	var output bytes.Buffer
-	cmd := command(dir, "--arch", "arm64", "--tests", fault("hang"), "--silence", "1m", "--deadline", "1m")
+	cmd := command(dir, "--arch", target.Quickest().Name, "--tests", fault("hang"), "--silence", "1m", "--deadline", "1m")
 	cmd.Stdout, cmd.Stderr = &output, &output
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

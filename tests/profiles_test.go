@@ -20,10 +20,10 @@ var profiles = []struct {
 	// skips are those that this one has to skip.
 	skips []string
 }{
-	{"ikheaders", "arm64", []string{"TestSysfsTaken"}, []string{"TestSysfs", "TestBesideOwnModule", "TestUnsignedRefused", "TestCompressed"}},
-	{"ikheaders-m", "arm64", []string{"TestSysfs", "TestBesideOwnModule", "TestCompressed"}, []string{"TestSysfsTaken", "TestUnsignedRefused"}},
-	{"debug", "x86_64", []string{"TestSysfs", "TestLeaks"}, []string{"TestSysfsTaken", "TestBesideOwnModule"}},
-	{"signed", "x86_64", []string{"TestSysfs", "TestUnsignedRefused", "TestCompressed"}, []string{"TestSysfsTaken", "TestBesideOwnModule", "TestLeaks"}},
+	{"ikheaders", target.Quickest().Name, []string{"TestSysfsTaken"}, []string{"TestSysfs", "TestBesideOwnModule", "TestUnsignedRefused", "TestCompressed"}},
+	{"ikheaders-m", target.Quickest().Name, []string{"TestSysfs", "TestBesideOwnModule", "TestCompressed"}, []string{"TestSysfsTaken", "TestUnsignedRefused"}},
+	{"debug", target.Names()[0], []string{"TestSysfs", "TestLeaks"}, []string{"TestSysfsTaken", "TestBesideOwnModule"}},
+	{"signed", target.Names()[0], []string{"TestSysfs", "TestUnsignedRefused", "TestCompressed"}, []string{"TestSysfsTaken", "TestBesideOwnModule", "TestLeaks"}},
 }
 
 func TestProfiles(t *testing.T) {
@@ -54,11 +54,7 @@ func TestProfiles(t *testing.T) {
 // TestUnsignedModule boots a kernel that wants signatures with a module that has
 // none: the verdict gives the kernel's error, and what it means.
 func TestUnsignedModule(t *testing.T) {
-	arch, err := target.Lookup("x86_64")
-	if err != nil {
-		t.Fatal(err)
-	}
-	session, err := rig.Prepare(t.Context(), "debian:6.12", arch, "signed", t.TempDir(), nil)
+	session, err := rig.Prepare(t.Context(), "debian:6.12", target.All()[0], "signed", t.TempDir(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,11 +23,7 @@ var frameLine = regexp.MustCompile(`^(?:\(inlined by\) )?(\S+) at (\S+):(\d+)`)
 // TestSourceLines holds the source lines of places all over a kernel against
 // those that the kernel's own scripts/faddr2line finds with binutils.
 func TestSourceLines(t *testing.T) {
-	arch, err := target.Lookup("x86_64")
-	if err != nil {
-		t.Fatal(err)
-	}
-	k := testKernel(t, arch, "--profile", "debug")
+	k := testKernel(t, target.All()[0], "--profile", "debug")
 	vmlinux := filepath.Join(k.Build, "vmlinux")
 	object, err := rig.OpenSymbols(vmlinux, k.Source)
 	if err != nil {

@@ -79,7 +79,7 @@ type Host struct {
 
 // Cell is one combination of the matrix, with its verdict.
 type Cell struct {
-	// Arch is the kernel architecture: x86_64, arm64.
+	// Arch is the kernel architecture, by the name that package target has.
 	Arch string `json:"arch"`
 	// Kernel is the kernel spec as the user gave it.
 	Kernel string `json:"kernel"`

@@ -28,7 +28,12 @@ func TestLookup(t *testing.T) {
 			t.Errorf("name %d is %s, and target %d is %s", i, Names()[i], i, want.Name)
 		}
 	}
-	for _, name := range []string{"", "x86", "amd64", "aarch64", "X86_64", " arm64"} {
+	for alias, name := range map[string]string{"amd64": "x86_64", "aarch64": "arm64"} {
+		if got, err := Lookup(alias); err != nil || got.Name != name {
+			t.Errorf("%q is %q, %v", alias, got.Name, err)
+		}
+	}
+	for _, name := range []string{"", "x86", "AMD64", "X86_64", " arm64"} {
 		got, err := Lookup(name)
 		if err == nil || !strings.Contains(err.Error(), "known are x86_64, arm64") {
 			t.Errorf("%q is %q, %v", name, got.Name, err)
@@ -44,7 +49,9 @@ func TestLookup(t *testing.T) {
 // TestComplete holds that a new target leaves no field out. Those listed are
 // what a machine may do without.
 func TestComplete(t *testing.T) {
-	optional := []string{"QEMUArgs", "KernelArgs", "TCGKernelArgs", "TCGTicksArg"}
+	optional := []string{
+		"GoLevel", "Objtool", "Firmware", "FirmwarePackage", "PanicDevice", "KernelArgs", "TCGKernelArgs", "TCGTicksArg",
+	}
 	for _, a := range All() {
 		v := reflect.ValueOf(a)
 		for i := range v.NumField() {
@@ -59,6 +66,12 @@ func TestComplete(t *testing.T) {
 		if !strings.HasSuffix(a.CrossPrefix, "-") {
 			t.Errorf("%s has the cross prefix %q", a.Name, a.CrossPrefix)
 		}
+		if (a.Firmware == "") != (a.FirmwarePackage == "") {
+			t.Errorf("%s has the firmware %q from %q", a.Name, a.Firmware, a.FirmwarePackage)
+		}
+		if want := "GO" + strings.ToUpper(a.GOARCH) + "="; a.GoLevel != "" && !strings.HasPrefix(a.GoLevel, want) {
+			t.Errorf("%s has %q, want %s…", a.Name, a.GoLevel, want)
+		}
 		if path.IsAbs(a.ImagePath) || path.Base(a.ImagePath) != a.ImageTarget {
 			t.Errorf("%s: make %s makes %s", a.Name, a.ImageTarget, a.ImagePath)
 		}
@@ -70,7 +83,7 @@ func TestComplete(t *testing.T) {
 		}
 	}
 	// What tells targets apart must do so.
-	for _, field := range []string{"Name", "GOARCH", "SrcArch", "CrossPrefix", "Machine", "Debian", "QEMU"} {
+	for _, field := range []string{"Name", "Uname", "GOARCH", "CrossPrefix", "Debian", "DebianFlavour", "QEMU"} {
 		seen := map[any]string{}
 		for _, a := range All() {
 			value := reflect.ValueOf(a).FieldByName(field).Interface()
@@ -78,6 +91,63 @@ func TestComplete(t *testing.T) {
 				t.Errorf("%s and %s have the same %s", other, a.Name, field)
 			}
 			seen[value] = a.Name
+		}
+	}
+}
+
+// TestNames holds that no name is that of two architectures.
+func TestNames(t *testing.T) {
+	for _, a := range All() {
+		for _, name := range []string{a.Name, a.Uname, a.Debian, a.GOARCH} {
+			if got, err := Lookup(name); err != nil || got.Name != a.Name {
+				t.Errorf("%s is %q, %v, want %s", name, got.Name, err, a.Name)
+			}
+		}
+	}
+}
+
+func TestLookupELF(t *testing.T) {
+	for _, a := range All() {
+		if got, ok := LookupELF(a.Machine, a.ByteOrder); !ok || got.Name != a.Name {
+			t.Errorf("%v, %v is %q, want %s", a.Machine, a.ByteOrder, got.Name, a.Name)
+		}
+	}
+	if got, ok := LookupELF(elf.EM_VAX, elf.ELFDATA2LSB); ok {
+		t.Errorf("a VAX is %s", got.Name)
+	}
+	if got, ok := LookupELF(All()[0].Machine, elf.ELFDATANONE); ok {
+		t.Errorf("a file of no byte order is for %s", got.Name)
+	}
+}
+
+func TestByteOrder(t *testing.T) {
+	for order, want := range map[elf.Data]string{elf.ELFDATA2LSB: "bpfel", elf.ELFDATA2MSB: "bpfeb"} {
+		if got := (Target{ByteOrder: order}).BPF(); got != want {
+			t.Errorf("BPF for %v is %s, want %s", order, got, want)
+		}
+	}
+}
+
+func TestTransport(t *testing.T) {
+	for transport, want := range map[Transport]string{PCI: "virtio_pci", CCW: "virtio_ccw", MMIO: "virtio_mmio"} {
+		if got := transport.Driver(); got != want {
+			t.Errorf("the driver for %s is %s, want %s", transport, got, want)
+		}
+	}
+}
+
+func TestQuickest(t *testing.T) {
+	for _, a := range All() {
+		if quickest := Quickest(); quickest.BootBudget > a.BootBudget {
+			t.Errorf("%s is slower than %s", quickest.Name, a.Name)
+		}
+	}
+}
+
+func TestGoEnv(t *testing.T) {
+	for _, a := range All() {
+		if env := a.GoEnv(); !slices.Contains(env, "GOARCH="+a.GOARCH) || a.GoLevel != "" && !slices.Contains(env, a.GoLevel) || slices.Contains(env, "") {
+			t.Errorf("%s is compiled for with %q", a.Name, env)
 		}
 	}
 }

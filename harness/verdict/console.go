@@ -23,8 +23,8 @@ const (
 	overlap = 256
 	// maxKept is how much is kept of each line, in bytes.
 	maxKept = 256
-	// maxReport is how many lines belong to a report at most. An arm64 oops
-	// under KASAN needs about 40.
+	// maxReport is how many lines belong to a report at most. An oops under
+	// KASAN needs about 40.
 	maxReport = 48
 	// maxFindings is how many reports are kept. The rest is counted.
 	maxFindings = 16

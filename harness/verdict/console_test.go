@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/kheaders/kheaders/harness/target"
 )
 
 // scan gives the findings in a console that comes in one piece.
@@ -114,7 +116,7 @@ var samples = map[string][]string{
 	"warning": {
 		"WARNING: CPU: 0 PID: 57 at kheaders.c:42 kheaders_init+0x20/0x1000 [kheaders]",
 		"WARNING: kheaders.c:42 at kheaders_init+0x20/0x1000 [kheaders], CPU#0: insmod/57",
-		"x86/mm: WARNING: something is writable and executable",
+		"mm: WARNING: something is writable and executable",
 	},
 	"cut-here":    {"------------[ cut here ]------------"},
 	"stack-trace": {"Call Trace:", "Call trace:"},
@@ -154,10 +156,27 @@ func TestRecognisers(t *testing.T) {
 	}
 }
 
+// What architectures have words for is known here.
+func TestWords(t *testing.T) {
+	for _, a := range target.All() {
+		for name, texts := range a.Oops.Texts {
+			i := slices.IndexFunc(recognisers, func(r recogniser) bool { return r.name == name })
+			if i < 0 {
+				t.Fatalf("%s has words for %q, and no recogniser has that name", a.Name, name)
+			}
+			for _, text := range texts {
+				if !slices.Contains(recognisers[i].any, text) {
+					t.Errorf("%s does not know %q of %s", name, text, a.Name)
+				}
+			}
+		}
+	}
+}
+
 // What healthy kernels print is not taken for trouble.
 func TestRecognisersHealthy(t *testing.T) {
 	healthy := []string{
-		"Kernel command line: console=ttyS0 panic=-1 oops=panic",
+		"Kernel command line: console=hvc0 panic=-1 oops=panic",
 		"kmemleak: Kernel memory leak detector initialized (mem pool available: 15679)",
 		"DEBUG: not a bug",
 		"PCI: [Firmware Bug]: ACPI region does not cover the entire command/response buffer",

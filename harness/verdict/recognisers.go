@@ -5,6 +5,8 @@ package verdict
 import (
 	"regexp"
 	"strings"
+
+	"github.com/kheaders/kheaders/harness/target"
 )
 
 // recogniser knows one kind of line by which a kernel reports trouble. The
@@ -39,10 +41,11 @@ var (
 )
 
 // recognisers is the table. The first that matches gives the finding its name,
-// hence the specific ones stand before the general.
-var recognisers = []recogniser{
+// hence the specific ones stand before the general. Those without a text have
+// it from the architectures: a kernel is searched for the words of all.
+var recognisers = withWords([]recogniser{
 	{name: "panic", any: []string{"Kernel panic - not syncing"}, panic: true},
-	{name: "early-panic", any: []string{"PANIC: early exception", "PANIC: double fault"}, panic: true},
+	{name: "early-panic", panic: true},
 
 	{name: "kasan", any: []string{"BUG: KASAN:"}, starts: true},
 	{name: "kfence", any: []string{"BUG: KFENCE:"}, starts: true},
@@ -83,25 +86,34 @@ var recognisers = []recogniser{
 		"INFO: trying to register non-static key",
 	}, starts: true},
 	{name: "lockdep-order", any: []string{"lock order detected"}, also: reUnsafeLock, starts: true},
-	{name: "null-dereference", any: []string{"BUG: kernel NULL pointer dereference"}, starts: true},
-	{name: "page-fault", any: []string{"BUG: unable to handle "}, starts: true},
-	// arm64 begins with the address, and dies a dozen lines later.
-	{name: "kernel-fault", any: []string{"Unable to handle kernel "}, starts: true},
-	{name: "general-protection", any: []string{"general protection fault"}, starts: true},
+	{name: "null-dereference", starts: true},
+	{name: "page-fault", starts: true},
+	{name: "kernel-fault", starts: true},
+	{name: "general-protection", starts: true},
 	{name: "kernel-bug", any: []string{"kernel BUG at "}},
-	{name: "stack-overflow", any: []string{"Insufficient stack space to handle exception", "BUG: stack guard page was hit"}, starts: true},
-	{name: "serror", any: []string{"SError Interrupt on CPU"}, starts: true},
+	{name: "stack-overflow", starts: true},
+	{name: "serror", starts: true},
 	{name: "out-of-memory", any: []string{"invoked oom-killer", "Out of memory: "}, starts: true},
 	{name: "page-allocation", any: []string{"page allocation failure: "}, starts: true},
 
-	{name: "internal-error", any: []string{"Internal error: "}},
-	{name: "oops", any: []string{"Oops: ", "Oops - "}},
+	{name: "internal-error"},
+	{name: "oops"},
 	{name: "die", any: []string{" [#"}, also: reDie},
 	{name: "bug", any: []string{"BUG:"}, also: reBug, starts: true},
 	{name: "warning", any: []string{"WARNING:"}},
 	{name: "cut-here", any: []string{"------------[ cut here ]------------"}, starts: true},
 	// The last resort: somebody dumped a stack, whatever the reason.
-	{name: "stack-trace", any: []string{"Call Trace:", "Call trace:"}},
+	{name: "stack-trace"},
+})
+
+// withWords adds to a table the words that architectures have of their own.
+func withWords(table []recogniser) []recogniser {
+	for i, r := range table {
+		for _, t := range target.All() {
+			table[i].any = append(table[i].any, t.Oops.Texts[r.name]...)
+		}
+	}
+	return table
 }
 
 // matches tells whether the recogniser knows the line.

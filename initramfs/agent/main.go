@@ -181,8 +181,8 @@ func uptime() float64 {
 // reset ends the machine. It returns only on failure.
 func reset() error {
 	unix.Sync()
-	// A reset, since powering off needs ACPI on x86_64, which the small test
-	// kernel does not have. QEMU runs with -no-reboot and ends either way.
+	// A reset, since powering off may need ACPI, which the small test kernel
+	// does not have. QEMU runs with -no-reboot and ends either way.
 	if err := unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART); err != nil {
 		return fmt.Errorf("resetting the machine: %w", err)
 	}

@@ -72,10 +72,10 @@ type Expect struct {
 	// Release is the kernel release that the guest must report (uname -r).
 	Release string `json:"release"`
 	// Version is the kernel version that the headers must tell, where it is
-	// more than Release says: Debian's 6.1.0-56-amd64 is 6.1.192.
+	// more than Release says: Debian's 6.1.0-56 is 6.1.192.
 	Version string `json:"version,omitempty"`
-	// Arch is the kernel architecture's name: x86_64, arm64.
-	Arch string `json:"arch"`
+	// Machine is the machine that the guest must report (uname -m).
+	Machine string `json:"machine"`
 	// Allowed are texts of the kernel's reports that the host lets pass.
 	Allowed []string `json:"allowed,omitempty"`
 	// Thorough makes the guest decode the whole archive, not only its start.

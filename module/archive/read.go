@@ -23,7 +23,7 @@ type Info struct {
 	// Release is the kernel's release, as uname -r prints it; empty when
 	// the archive has no include/generated/utsrelease.h.
 	Release string `json:"release"`
-	// SrcArch is the directory below arch/: x86, arm64.
+	// SrcArch is the name of the directory below arch/.
 	SrcArch string `json:"srcarch"`
 	// Bits is the size of the kernel's pointers: 32 or 64.
 	Bits int `json:"bits"`

@@ -23,7 +23,7 @@ type Trees struct {
 	// Build is the object tree, whose headers win. It is empty for a kernel
 	// that was built inside its source tree.
 	Build string
-	// SrcArch is the directory below arch/: x86, arm64.
+	// SrcArch is the name of the directory below arch/.
 	SrcArch string
 }
 

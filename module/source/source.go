@@ -60,7 +60,7 @@ type Archive struct {
 	// Release is the kernel release that the headers are from, as uname -r
 	// prints it. Empty: not known.
 	Release string
-	// SrcArch is the directory below arch/ that they are from: x86, arm64.
+	// SrcArch is the directory below arch/ that they are from.
 	// Empty: not known.
 	SrcArch string
 }

@@ -78,7 +78,7 @@ func floorImage(ctx context.Context, t target.Target, dir string) (_ string, err
 	program := filepath.Join(dir, "init")
 	err = rig.Cmd{
 		Argv: []string{"go", "build", "-trimpath", "-ldflags=-s -w", "-o", program, rig.Module + "/tests/benchboot/init"},
-		Env:  []string{"CGO_ENABLED=0", "GOOS=linux", "GOARCH=" + t.GOARCH},
+		Env:  t.GoEnv(),
 	}.Run(ctx)
 	if err != nil {
 		return "", err

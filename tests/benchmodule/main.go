@@ -123,7 +123,7 @@ func buildOwn(ctx context.Context, t target.Target, boot *rig.Session, dir strin
 		return "", err
 	}
 	err := rig.Cmd{Argv: []string{
-		"make", "-C", built.Dir, "M=" + dir, "ARCH=" + t.Name, "CROSS_COMPILE=" + t.Cross(), "modules",
+		"make", "-C", built.Dir, "M=" + dir, "ARCH=" + t.MakeArch, "CROSS_COMPILE=" + t.Cross(), "modules",
 	}}.Run(ctx)
 	return filepath.Join(dir, rig.ModuleFile), err
 }

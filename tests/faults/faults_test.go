@@ -67,7 +67,7 @@ type fault struct {
 	// Batch is module, guest or host: where the damage is.
 	Batch string `json:"batch"`
 	// Arch lists the architectures to run it on; empty: all. "native" is the
-	// host's.
+	// host's, "quickest" the one that boots soonest.
 	Arch []string `json:"arch"`
 	// Profile is the kernel's; empty: the default one.
 	Profile string `json:"profile"`
@@ -124,12 +124,15 @@ func read(t *testing.T) []*fault {
 			f.Arch = target.Names()
 		}
 		for i, name := range f.Arch {
-			if name == "native" {
+			switch name {
+			case "native":
 				native := slices.IndexFunc(target.All(), target.Target.Native)
 				if native < 0 {
 					t.Fatal("no target is of this host's architecture")
 				}
 				f.Arch[i] = target.All()[native].Name
+			case "quickest":
+				f.Arch[i] = target.Quickest().Name
 			}
 		}
 		if !f.has("fault.h") && !f.has("*_test.go") && !f.has("qemu.sh") && hooks[f.name()] == nil && len(f.Args) == 0 {

@@ -75,7 +75,7 @@ func commands(t target.Target) [][]string {
 	const ir, object = "../task.bc", "../" + ObjectName
 	arch := "arch/" + t.SrcArch + "/include"
 	read := []string{
-		Compiler, "-target", strings.TrimSuffix(t.CrossPrefix, "-"), "-O2", "-emit-llvm", "-c", "-o", ir,
+		Compiler, "-target", t.Triplet(), "-O2", "-emit-llvm", "-c", "-o", ir,
 		// Kernels since 6.19 are written for -fms-extensions.
 		"-nostdlibinc", "-fms-extensions", "-Werror=implicit-function-declaration", "-w",
 		// What the back end for BPF could not undo.
@@ -91,6 +91,6 @@ func commands(t target.Target) [][]string {
 	}
 	return [][]string{
 		append(read, "-x", "c", "-"),
-		{Compiler, "-target", "bpf", "-O2", "-w", "-c", "-o", object, "-x", "ir", ir},
+		{Compiler, "-target", t.BPF(), "-O2", "-w", "-c", "-o", object, "-x", "ir", ir},
 	}
 }

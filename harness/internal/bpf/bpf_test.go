@@ -19,14 +19,14 @@ func packed(t *testing.T) string {
 	t.Helper()
 	tree := t.TempDir()
 	for name, text := range map[string]string{
-		"Kbuild":                           "",
-		"Makefile":                         "VERSION = 6\nPATCHLEVEL = 12\n",
-		"include/linux/sched.h":            "struct task_struct;\n",
-		"include/linux/kconfig.h":          "",
-		"include/generated/autoconf.h":     "#define CONFIG_64BIT 1\n#define CONFIG_X86_64 1\n",
-		"include/generated/utsrelease.h":   "#define UTS_RELEASE \"6.12.0\"\n",
-		"include/config/auto.conf":         "CONFIG_64BIT=y\n",
-		"arch/x86/include/asm/processor.h": "",
+		"Kbuild":                         "",
+		"Makefile":                       "VERSION = 6\nPATCHLEVEL = 12\n",
+		"include/linux/sched.h":          "struct task_struct;\n",
+		"include/linux/kconfig.h":        "",
+		"include/generated/autoconf.h":   "#define CONFIG_64BIT 1\n",
+		"include/generated/utsrelease.h": "#define UTS_RELEASE \"6.12.0\"\n",
+		"include/config/auto.conf":       "CONFIG_64BIT=y\n",
+		"arch/" + target.All()[0].SrcArch + "/include/asm/processor.h": "",
 	} {
 		path := filepath.Join(tree, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -56,7 +56,7 @@ func compiler(t *testing.T, script string) {
 
 func TestCompile(t *testing.T) {
 	archive := packed(t)
-	x86 := target.All()[0]
+	arch := target.All()[0]
 
 	// What stands in for the compiler sees the headers and the program, and
 	// notes what it is asked for.
@@ -67,7 +67,7 @@ case "$*" in
 *) cp ../task.bc ../task.bpf.o ;;
 esac`)
 	dir := t.TempDir()
-	if err := Compile(t.Context(), archive, x86, dir, filepath.Join(dir, "log")); err != nil {
+	if err := Compile(t.Context(), archive, arch, dir, filepath.Join(dir, "log")); err != nil {
 		t.Fatal(err)
 	}
 	object, err := os.ReadFile(filepath.Join(dir, ObjectName))
@@ -84,18 +84,19 @@ esac`)
 	if err != nil {
 		t.Fatal(err)
 	}
+	inArch := "arch/" + arch.SrcArch + "/include"
 	said := strings.Split(strings.TrimSpace(string(text)), "\n")
 	if len(said) != 2 ||
-		!strings.Contains(said[0], "-target x86_64-linux-gnu ") || !strings.Contains(said[0], " -nostdlibinc ") ||
-		!strings.Contains(said[0], " -Iarch/x86/include -Iarch/x86/include/generated -Iinclude -Iarch/x86/include/uapi ") ||
-		!strings.Contains(said[1], "-target bpf ") {
+		!strings.Contains(said[0], "-target "+arch.Triplet()+" ") || !strings.Contains(said[0], " -nostdlibinc ") ||
+		!strings.Contains(said[0], " -I"+inArch+" -I"+inArch+"/generated -Iinclude -I"+inArch+"/uapi ") ||
+		!strings.Contains(said[1], "-target "+arch.BPF()+" ") {
 		t.Errorf("the compiler is called so:\n%s", text)
 	}
 
 	// Headers that do not compile are no mistake of ours, and are told from it.
 	compiler(t, "echo 'include/linux/sched.h:1:1: error: no' >&2; exit 1")
 	log := filepath.Join(t.TempDir(), "log")
-	err = Compile(t.Context(), archive, x86, t.TempDir(), log)
+	err = Compile(t.Context(), archive, arch, t.TempDir(), log)
 	if failed, ok := errors.AsType[*run.Error](err); !ok || !strings.Contains(err.Error(), "compiling a BPF program against the headers") || len(failed.Tail) != 1 {
 		t.Errorf("the error is %v", err)
 	}

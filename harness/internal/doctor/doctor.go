@@ -20,7 +20,7 @@ import (
 
 // Tool is something that has to be installed.
 type Tool struct {
-	// Name is the program, or the header file of a library.
+	// Name is the program, the header file of a library, or a file of QEMU's.
 	Name string `json:"name"`
 	// Package is the Debian package that holds it.
 	Package string `json:"package"`
@@ -31,6 +31,9 @@ type Tool struct {
 	Only []string `json:"only,omitempty"`
 	// Path is where it was found, or empty.
 	Path string `json:"path,omitempty"`
+	// qemu is the QEMU that looks for it in its own directory; none: it is no
+	// file of QEMU's.
+	qemu string
 }
 
 // What needs tools of its own, besides the profiles and modes.
@@ -51,7 +54,7 @@ func Examine(ctx context.Context, targets []target.Target) []Tool {
 	// The names are the same for all targets.
 	tools := table(targets, toolchain.Clang(ctx, target.Target{}))
 	for i := range tools {
-		tools[i].Path = find(tools[i].Name)
+		tools[i].Path = tools[i].find()
 	}
 	return tools
 }
@@ -70,6 +73,12 @@ func Lookup(name string, t target.Target) (Tool, bool) {
 
 // table lists what the targets need, with that clang where one is needed.
 func table(targets []target.Target, clang toolchain.Toolchain) []Tool {
+	var objtool []string
+	for _, t := range targets {
+		if t.Objtool {
+			objtool = append(objtool, t.Name)
+		}
+	}
 	tools := []Tool{
 		{Name: "go", Package: "golang-go", For: "the guest's programs"},
 		{Name: "make", Package: "make", For: "kernels and modules"},
@@ -80,17 +89,22 @@ func table(targets []target.Target, clang toolchain.Toolchain) []Tool {
 		{Name: "bison", Package: "bison", For: "the kernel's configuration"},
 		{Name: "bc", Package: "bc", For: "kernels"},
 		{Name: "perl", Package: "perl", For: "kernels"},
-		{Name: "gelf.h", Package: "libelf-dev", For: "objtool, in x86_64 kernels"},
 		{Name: "patch", Package: "patch", For: "kernels with the headers built in"},
 		{Name: "tar", Package: "tar", For: "kernel sources"},
 		{Name: "xz", Package: "xz-utils", For: "kernel sources and archives"},
 		{Name: "setpriv", Package: "util-linux", For: "QEMU, so that it ends with us"},
 	}
+	if len(objtool) > 0 {
+		tools = append(tools, Tool{Name: "gelf.h", Package: "libelf-dev", For: "objtool, in " + strings.Join(objtool, " and ") + " kernels"})
+	}
 	for _, t := range targets {
 		if !t.Native() {
-			tools = append(tools, Tool{Name: t.CrossPrefix + "gcc", Package: "gcc-" + strings.TrimSuffix(strings.ReplaceAll(t.CrossPrefix, "_", "-"), "-"), For: t.Name + " kernels and modules"})
+			tools = append(tools, Tool{Name: t.CrossPrefix + "gcc", Package: "gcc-" + strings.ReplaceAll(t.Triplet(), "_", "-"), For: t.Name + " kernels and modules"})
 		}
 		tools = append(tools, Tool{Name: t.QEMU, Package: t.QEMUPackage, For: "booting " + t.Name})
+		if t.Firmware != "" {
+			tools = append(tools, Tool{Name: t.Firmware, Package: t.FirmwarePackage, For: "booting " + t.Name, qemu: t.QEMU})
+		}
 	}
 	llvm := strings.TrimPrefix(clang.Compiler(), "clang")
 	return append(tools,
@@ -108,7 +122,7 @@ func table(targets []target.Target, clang toolchain.Toolchain) []Tool {
 
 // Checks looks for what checking the generated C needs besides.
 func Checks() []Tool {
-	return []Tool{{Name: "sparse", Package: "sparse", For: "checking the generated C", Path: find("sparse")}}
+	return []Tool{{Name: "sparse", Package: "sparse", For: "checking the generated C", Path: Tool{Name: "sparse"}.find()}}
 }
 
 // Needed returns those of the tools that the given profiles and modes need, and
@@ -120,20 +134,31 @@ func Needed(tools []Tool, uses ...string) []Tool {
 	})
 }
 
-// find returns where a program or a header is.
-func find(name string) string {
-	if strings.HasSuffix(name, ".h") {
-		path := filepath.Join("/usr/include", name)
-		if _, err := os.Stat(path); err != nil {
+// find returns where a tool is.
+func (t Tool) find() string {
+	var dirs []string
+	switch {
+	case t.qemu != "":
+		if program, err := run.Look(t.qemu); err == nil {
+			dirs = append(dirs, filepath.Join(filepath.Dir(program), "../share/qemu"))
+		}
+		dirs = append(dirs, "/usr/share/qemu")
+	case strings.HasSuffix(t.Name, ".h"):
+		dirs = []string{"/usr/include"}
+	default:
+		path, err := run.Look(t.Name)
+		if err != nil {
 			return ""
 		}
 		return path
 	}
-	path, err := run.Look(name)
-	if err != nil {
-		return ""
+	for _, dir := range dirs {
+		path := filepath.Join(dir, t.Name)
+		if _, err := os.Stat(path); err == nil {
+			return path
+		}
 	}
-	return path
+	return ""
 }
 
 // Missing returns those of the tools that were not found.

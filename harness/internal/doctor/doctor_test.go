@@ -52,6 +52,43 @@ func names(tools []Tool) []string {
 	return list
 }
 
+func isProgram(tool Tool) bool { return tool.qemu == "" && !strings.HasSuffix(tool.Name, ".h") }
+
+// TestFirmware: a QEMU that was not installed by the system has its files beside
+// it.
+func TestFirmware(t *testing.T) {
+	prefix := filepath.Dir(fakes(t, nil))
+	for _, dir := range []string{"bin", "share/qemu"} {
+		if err := os.MkdirAll(filepath.Join(prefix, dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, mode := range map[string]os.FileMode{"bin/qemu-system-toy": 0o755, "share/qemu/toy.rom": 0o644} {
+		if err := os.WriteFile(filepath.Join(prefix, name), nil, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Setenv("PATH", filepath.Join(prefix, "bin"))
+	toy := target.Target{Name: "toy", QEMU: "qemu-system-toy", Firmware: "toy.rom", FirmwarePackage: "toy-data"}
+	tool, ok := Lookup("toy.rom", toy)
+	if got, want := tool.find(), filepath.Join(prefix, "share/qemu/toy.rom"); !ok || got != want || tool.Package != "toy-data" {
+		t.Errorf("%+v is at %q, want %q", tool, got, want)
+	}
+	if err := os.Remove(filepath.Join(prefix, "share/qemu/toy.rom")); err != nil {
+		t.Fatal(err)
+	}
+	if got := tool.find(); got != "" {
+		t.Errorf("there is a %s", got)
+	}
+	// Who has no firmware of its own needs none.
+	toy.Firmware = ""
+	for _, tool := range Examine(t.Context(), []target.Target{toy}) {
+		if tool.Name == "" || tool.Name == "gelf.h" {
+			t.Errorf("%+v is needed", tool)
+		}
+	}
+}
+
 func TestExamine(t *testing.T) {
 	all := target.All()
 	everything := map[string]string{}
@@ -62,18 +99,21 @@ func TestExamine(t *testing.T) {
 		if strings.Contains(tool.Package, "_") {
 			t.Errorf("%s is no name of a Debian package", tool.Package)
 		}
-		if !strings.HasSuffix(tool.Name, ".h") {
+		if isProgram(tool) {
 			everything[tool.Name] = ""
 		}
 	}
 
-	// Headers are looked for where they are, programs in PATH.
+	// Headers and QEMU's files are looked for where they are, programs in PATH.
 	dir := fakes(t, everything)
 	t.Setenv("PATH", dir)
 	for _, tool := range Examine(t.Context(), all) {
 		want := filepath.Join(dir, tool.Name)
-		if strings.HasSuffix(tool.Name, ".h") {
+		if !isProgram(tool) {
 			want = "/usr/include/" + tool.Name
+			if tool.qemu != "" {
+				want = "/usr/share/qemu/" + tool.Name
+			}
 			if _, err := os.Stat(want); err != nil {
 				want = ""
 			}
@@ -85,7 +125,7 @@ func TestExamine(t *testing.T) {
 
 	t.Setenv("PATH", t.TempDir())
 	for _, tool := range Examine(t.Context(), all) {
-		if !tool.Missing() && !strings.HasSuffix(tool.Name, ".h") {
+		if !tool.Missing() && isProgram(tool) {
 			t.Errorf("%s was found at %s in an empty directory", tool.Name, tool.Path)
 		}
 	}
@@ -123,9 +163,9 @@ func TestExamine(t *testing.T) {
 			}
 		}
 	}
-	foreign := target.Target{Name: "riscv", GOARCH: "riscv64", CrossPrefix: "riscv64_x-linux-gnu-", QEMU: "q", QEMUPackage: "q"}
+	foreign := target.Target{Name: "vax", GOARCH: "vax", CrossPrefix: "vax_x-linux-gnu-", QEMU: "q", QEMUPackage: "q"}
 	tools := Needed(Examine(t.Context(), []target.Target{foreign}))
-	if cross := tools[len(tools)-2]; cross.Name != "riscv64_x-linux-gnu-gcc" || cross.Package != "gcc-riscv64-x-linux-gnu" {
+	if cross := tools[len(tools)-2]; cross.Name != "vax_x-linux-gnu-gcc" || cross.Package != "gcc-vax-x-linux-gnu" {
 		t.Errorf("the cross compiler is %+v", cross)
 	}
 }

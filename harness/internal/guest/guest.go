@@ -66,7 +66,7 @@ func FindRepo(dir string) (string, error) {
 
 // env makes the Go tools compile for the guest and nothing else.
 func env(t target.Target) []string {
-	return []string{"CGO_ENABLED=0", "GOOS=linux", "GOARCH=" + t.GOARCH, "GOFLAGS=-buildvcs=false", "GOWORK=off"}
+	return append(t.GoEnv(), "GOFLAGS=-buildvcs=false", "GOWORK=off")
 }
 
 // Base returns the path of the u-root image for an architecture. It takes
@@ -81,7 +81,7 @@ func (b Builder) Base(ctx context.Context, t target.Target) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("reading the guest's sources: %w", err)
 	}
-	parts := slices.Concat([]string{baseVersion, t.GOARCH, runtime.Version(), string(sum), initramfs.BuildTags}, ours, initramfs.Commands())
+	parts := slices.Concat([]string{baseVersion, t.GOARCH, t.GoLevel, runtime.Version(), string(sum), initramfs.BuildTags}, ours, initramfs.Commands())
 	entry, err := b.Store.Get(ctx, "initramfs", cache.KeyOf(parts...), func(ctx context.Context, dir string) ([]string, error) {
 		tmp := filepath.Join(dir, "tmp")
 		if err := os.Mkdir(tmp, 0o755); err != nil {

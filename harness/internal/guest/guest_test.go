@@ -217,7 +217,7 @@ echo "go GOARCH=$GOARCH $*" >> '` + notes + `'
 cp '` + dir + `/mkuimage.sh' "$3"
 `,
 		"mkuimage.sh": `#!/bin/sh
-echo "mkuimage GOARCH=$GOARCH CGO_ENABLED=$CGO_ENABLED $*" >> '` + notes + `'
+{ env; echo "mkuimage GOARCH=$GOARCH CGO_ENABLED=$CGO_ENABLED $*"; } >> '` + notes + `'
 mkdir "$4/left" && echo image > "$2"
 `,
 	} {
@@ -262,8 +262,14 @@ func TestBase(t *testing.T) {
 	t.Setenv("FAIL", "")
 	paths := map[string]bool{}
 	for _, a := range target.All() {
+		if level, _, ok := strings.Cut(a.GoLevel, "="); ok {
+			t.Setenv(level, "the user's")
+		}
 		path := base(a)
 		paths[path] = true
+		if a.GoLevel != "" && !strings.Contains(calls(), "\n"+a.GoLevel+"\n") {
+			t.Errorf("the guest's programs are not compiled for %s:\n%s", a.GoLevel, calls())
+		}
 		if text := calls(); !strings.Contains(text, "mkuimage GOARCH="+a.GOARCH+" CGO_ENABLED=0 -o ") || !strings.Contains(text, " -initcmd init -uinitcmd agent -defaultsh agent ") {
 			t.Errorf("the calls are\n%s", text)
 		}

@@ -24,14 +24,13 @@ import (
 	"github.com/kheaders/kheaders/module/archive"
 )
 
-func x86(t *testing.T) target.Target {
-	t.Helper()
-	x86, err := target.Lookup("x86_64")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return x86
-}
+// arch is the architecture of the toy kernel, other another one, and inArch
+// where the kernel has headers of its architecture.
+var (
+	arch   = target.All()[0]
+	other  = target.All()[1]
+	inArch = "arch/" + arch.SrcArch + "/include"
+)
 
 // tree writes a toy kernel's two trees below a new directory and returns
 // options that pack it.
@@ -50,19 +49,19 @@ func smallTree(t *testing.T) Options {
 	t.Setenv("KBUILD_BUILD_TIMESTAMP", "")
 	dir := t.TempDir()
 	for name, text := range map[string]string{
-		"source/include/linux/kconfig.h":          "/* a comment */\n#define KCONFIG\n",
-		"source/arch/x86/include/asm/page.h":      "#define PAGE /* a comment */ 1\n",
-		"build/include/generated/autoconf.h":      "#define CONFIG_64BIT 1\n",
-		"build/include/generated/utsrelease.h":    "#define UTS_RELEASE \"6.12.1-toy\"\n",
-		"build/arch/x86/include/generated/asm.h":  "#include <asm-generic/asm.h>\n",
-		"build/arch/x86/include/generated/Kbuild": "no header\n",
+		"source/include/linux/kconfig.h":        "/* a comment */\n#define KCONFIG\n",
+		"source/" + inArch + "/asm/page.h":      "#define PAGE /* a comment */ 1\n",
+		"build/include/generated/autoconf.h":    "#define CONFIG_64BIT 1\n",
+		"build/include/generated/utsrelease.h":  "#define UTS_RELEASE \"6.12.1-toy\"\n",
+		"build/" + inArch + "/generated/asm.h":  "#include <asm-generic/asm.h>\n",
+		"build/" + inArch + "/generated/Kbuild": "no header\n",
 	} {
 		put(t, filepath.Join(dir, name), text)
 	}
 	return Options{
 		Source: filepath.Join(dir, "source"),
 		Build:  filepath.Join(dir, "build"),
-		Target: x86(t),
+		Target: arch,
 		Output: filepath.Join(dir, "out", "kheaders.tar.xz"),
 	}
 }
@@ -256,14 +255,14 @@ func TestPackRefuses(t *testing.T) {
 			if err := os.RemoveAll(filepath.Join(o.Build, "include")); err != nil {
 				t.Fatal(err)
 			}
-		}, "DIR/build has no include/generated/autoconf.h", "configure that kernel, and run: make prepare ARCH=x86 O=DIR/build"},
-		{"not built in the source tree", func(_ *testing.T, o *Options) { o.Build = "" }, "DIR/source has no include/generated/autoconf.h", "configure that kernel, and run: make prepare ARCH=x86"},
+		}, "DIR/build has no include/generated/autoconf.h", "configure that kernel, and run: make prepare ARCH=" + arch.MakeArch + " O=DIR/build"},
+		{"not built in the source tree", func(_ *testing.T, o *Options) { o.Build = "" }, "DIR/source has no include/generated/autoconf.h", "configure that kernel, and run: make prepare ARCH=" + arch.MakeArch},
 		{"another architecture", func(t *testing.T, o *Options) {
-			arch := filepath.Join(o.Build, "arch")
-			if err := os.Rename(filepath.Join(arch, "x86"), filepath.Join(arch, "arm64")); err != nil {
+			dir := filepath.Join(o.Build, "arch")
+			if err := os.Rename(filepath.Join(dir, arch.SrcArch), filepath.Join(dir, other.SrcArch)); err != nil {
 				t.Fatal(err)
 			}
-		}, "DIR/build is an object tree for arm64, not x86_64", "ask for arm64, or name another object tree"},
+		}, "DIR/build is an object tree for " + other.Name + ", not " + arch.Name, "ask for " + other.Name + ", or name another object tree"},
 		{"dangling link", func(t *testing.T, o *Options) {
 			if err := os.Symlink("missing.h", filepath.Join(o.Source, "include/a.h")); err != nil {
 				t.Fatal(err)
@@ -401,7 +400,7 @@ func TestPackWithFullDisk(t *testing.T) {
 }
 
 func TestKey(t *testing.T) {
-	opts := Options{Target: x86(t)}
+	opts := Options{Target: arch}
 	t.Setenv("SOURCE_DATE_EPOCH", "")
 	t.Setenv("KBUILD_BUILD_TIMESTAMP", "")
 	seen := map[string]string{}
@@ -425,11 +424,8 @@ func TestKey(t *testing.T) {
 	add("with comments")
 	opts.Compressor = "go"
 	add("in process")
-	var err error
-	if opts.Target, err = target.Lookup("arm64"); err != nil {
-		t.Fatal(err)
-	}
-	add("for arm64")
+	opts.Target = other
+	add("for another architecture")
 	t.Setenv("SOURCE_DATE_EPOCH", "5")
 	add("with a date")
 	opts.Compressor = "xz"
@@ -490,23 +486,23 @@ func TestTimestamp(t *testing.T) {
 // out, with the links between their directories.
 func TestDistributionPackages(t *testing.T) {
 	usr := t.TempDir()
-	common, flavour := filepath.Join(usr, "src/linux-headers-common"), filepath.Join(usr, "src/linux-headers-amd64")
+	common, flavour := filepath.Join(usr, "src/linux-headers-common"), filepath.Join(usr, "src/linux-headers-toy")
 	put(t, filepath.Join(common, "include/linux/kconfig.h"), "#define KCONFIG\n")
 	put(t, filepath.Join(common, "include/acpi/acpi.h"), "#define ACPI\n")
-	put(t, filepath.Join(common, "arch/x86/include/asm/page.h"), "#define PAGE\n")
+	put(t, filepath.Join(common, inArch+"/asm/page.h"), "#define PAGE\n")
 	put(t, filepath.Join(flavour, "include/generated/autoconf.h"), "#define CONFIG_64BIT 1\n")
-	put(t, filepath.Join(flavour, "arch/x86/include/generated/a.h"), "#define A\n")
+	put(t, filepath.Join(flavour, inArch+"/generated/a.h"), "#define A\n")
 	for link, to := range map[string]string{
-		filepath.Join(flavour, "include/acpi"):         "../../linux-headers-common/include/acpi",
-		filepath.Join(flavour, "arch/x86/include/asm"): filepath.Join(common, "arch/x86/include/asm"),
-		filepath.Join(flavour, "scripts"):              "../../lib/missing",
-		filepath.Join(usr, "build"):                    "src/linux-headers-amd64",
+		filepath.Join(flavour, "include/acpi"): "../../linux-headers-common/include/acpi",
+		filepath.Join(flavour, inArch+"/asm"):  filepath.Join(common, inArch+"/asm"),
+		filepath.Join(flavour, "scripts"):      "../../lib/missing",
+		filepath.Join(usr, "build"):            "src/linux-headers-toy",
 	} {
 		if err := os.Symlink(to, link); err != nil {
 			t.Fatal(err)
 		}
 	}
-	opts := Options{Source: common, Build: filepath.Join(usr, "build"), Target: x86(t), Output: filepath.Join(usr, "out.xz"), Compressor: "go"}
+	opts := Options{Source: common, Build: filepath.Join(usr, "build"), Target: arch, Output: filepath.Join(usr, "out.xz"), Compressor: "go"}
 	if _, err := Pack(t.Context(), opts); err != nil {
 		t.Fatal(err)
 	}
@@ -524,7 +520,7 @@ func TestDistributionPackages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := "arch/x86/include/asm/page.h\narch/x86/include/generated/a.h\ninclude/acpi/acpi.h\ninclude/generated/autoconf.h\ninclude/linux/kconfig.h\n"
+	want := inArch + "/asm/page.h\n" + inArch + "/generated/a.h\ninclude/acpi/acpi.h\ninclude/generated/autoconf.h\ninclude/linux/kconfig.h\n"
 	if b.String() != want {
 		t.Errorf("got %s, want %s", b.String(), want)
 	}

@@ -274,7 +274,7 @@ func create(output string) (*renameio.PendingFile, error) {
 func explain(err error, opts Options) error {
 	if e, ok := errors.AsType[*archive.NotPreparedError](err); ok {
 		e.Tree = rootFS{}.path(e.Tree)
-		command := "make prepare ARCH=" + opts.Target.SrcArch
+		command := "make prepare ARCH=" + opts.Target.MakeArch
 		if opts.Build != "" {
 			command += " O=" + opts.Build
 		}

@@ -21,11 +21,11 @@ import (
 
 // A real kernel to look at besides the corpus; a few minutes for a whole one:
 //
-//	go test ./harness/headers -run Preprocessor -source DIR -build DIR -arch arm64
+//	go test ./harness/headers -run Preprocessor -source DIR -build DIR -arch ARCH
 var (
 	sourceFlag = flag.String("source", "", "check the headers of the kernel in this `DIR` too")
 	buildFlag  = flag.String("build", "", "with the object tree in this `DIR`")
-	archFlag   = flag.String("arch", "x86_64", "for this `ARCH`")
+	archFlag   = flag.String("arch", target.Names()[0], "for this `ARCH`")
 )
 
 const corpusDir = "../../../module/archive/testdata/strip"

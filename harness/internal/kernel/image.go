@@ -23,11 +23,6 @@ import (
 // cache entries.
 const imageFormat = "debian image 2"
 
-// flavour is the kernel that is taken of the several that Debian builds for an
-// architecture: the one for virtual machines, which Debian's own cloud images
-// run. It is a third of the general one's size and boots twice as fast.
-func flavour(t target.Target) string { return "cloud-" + t.Debian }
-
 // image is the kernel that Debian has built of a series, such as 6.12.
 type image struct{ version string }
 
@@ -99,7 +94,7 @@ func (i image) fetchFor(ctx context.Context, f fetcher, t target.Target) (Kernel
 	if err != nil {
 		return Kernel{}, err
 	}
-	key := cache.KeyOf(imageFormat, filepath.Dir(root), i.version, flavour(t), runtime.GOARCH)
+	key := cache.KeyOf(imageFormat, filepath.Dir(root), i.version, t.DebianFlavour, runtime.GOARCH)
 	entry, err := f.store.Get(ctx, "image", key, func(ctx context.Context, dir string) ([]string, error) {
 		outputs, err := i.fill(ctx, f, t, dir)
 		if err != nil {
@@ -189,7 +184,7 @@ func (i image) fill(ctx context.Context, f fetcher, t target.Target, dir string)
 		return err
 	})
 	if errors.Is(err, errNoPackage) {
-		err = hint.Usage(fmt.Errorf("kernel %q: %w", f.spec, err), "`apt-cache search ^linux-headers-.*-cloud` lists what there is; "+i.fromSource()+" builds a kernel from source")
+		err = hint.Usage(fmt.Errorf("kernel %q: %w", f.spec, err), "`apt-cache search ^linux-headers-.*-"+t.DebianFlavour+"` lists what there is; "+i.fromSource()+" builds a kernel from source")
 	}
 	if err != nil {
 		return nil, err
@@ -236,7 +231,7 @@ func (i image) fill(ctx context.Context, f fetcher, t target.Target, dir string)
 func (a apt) resolve(ctx context.Context, i image, t target.Target, suffix string) (info imageInfo, packages []string, err error) {
 	// A series that is not the system's main one has its version in the name.
 	headers := ""
-	for _, name := range []string{"linux-headers-" + i.version + "-" + flavour(t), "linux-headers-" + flavour(t)} {
+	for _, name := range []string{"linux-headers-" + i.version + "-" + t.DebianFlavour, "linux-headers-" + t.DebianFlavour} {
 		fields, err := a.show(ctx, name+suffix)
 		if err == nil && isVersion(fields["Version"], i.version) {
 			headers = dependency(fields["Depends"], "linux-headers-")
@@ -250,7 +245,7 @@ func (a apt) resolve(ctx context.Context, i image, t target.Target, suffix strin
 		}
 	}
 	if headers == "" {
-		return imageInfo{}, nil, fmt.Errorf("%w linux-headers-%s of version %s", errNoPackage, flavour(t), i.version)
+		return imageInfo{}, nil, fmt.Errorf("%w linux-headers-%s of version %s", errNoPackage, t.DebianFlavour, i.version)
 	}
 	fields, err := a.show(ctx, headers+suffix)
 	if err != nil {

@@ -88,7 +88,7 @@ func TestBuild(t *testing.T) {
 			if !strings.Contains(log, "  LD      vmlinux") || strings.Contains(log, "override") {
 				t.Errorf("the log is\n%s", log)
 			}
-			if text := progress.String(); !strings.Contains(text, "ARCH="+a.Name) || !strings.Contains(text, "-j3 "+a.ImageTarget+" modules") {
+			if text := progress.String(); !strings.Contains(text, "ARCH="+a.MakeArch) || !strings.Contains(text, "-j3 "+a.ImageTarget+" modules") {
 				t.Errorf("the progress is\n%s", text)
 			}
 
@@ -111,7 +111,7 @@ func TestBuild(t *testing.T) {
 // this changes nothing in it.
 func TestBuildModule(t *testing.T) {
 	f := newFixture(t)
-	k := f.mustBuild(t, "x86_64")
+	k := f.mustBuild(t, first.Name)
 	dir := t.TempDir()
 	for name, text := range map[string]string{
 		"Kbuild": "obj-m := kheaders.o\n", "kheaders_data.tar.xz": "archive",
@@ -122,7 +122,7 @@ func TestBuildModule(t *testing.T) {
 		}
 	}
 	before := contents(t, k.Dir)
-	if err := (run.Cmd{Argv: []string{"make", "-C", k.Dir, "M=" + dir, "ARCH=x86_64", "modules"}}).Run(t.Context()); err != nil {
+	if err := (run.Cmd{Argv: []string{"make", "-C", k.Dir, "M=" + dir, "ARCH=" + first.MakeArch, "modules"}}).Run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if ko := read(t, filepath.Join(dir, "kheaders.ko")); !strings.Contains(ko, "vermagic="+k.Release+" ") {
@@ -163,7 +163,7 @@ func TestBuildAgain(t *testing.T) {
 		},
 		"compiler": func(t *testing.T, _ fixture) { t.Setenv("VERSION", "2.0") },
 		"image damaged": func(t *testing.T, f fixture) {
-			if err := os.WriteFile(f.mustBuild(t, "x86_64").Image, []byte("x"), 0o755); err != nil {
+			if err := os.WriteFile(f.mustBuild(t, first.Name).Image, []byte("x"), 0o755); err != nil {
 				t.Fatal(err)
 			}
 		},
@@ -171,9 +171,9 @@ func TestBuildAgain(t *testing.T) {
 	for name, change := range changes {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t)
-			f.mustBuild(t, "x86_64")
+			f.mustBuild(t, first.Name)
 			change(t, f)
-			if k := f.mustBuild(t, "x86_64"); k.Cached || !strings.HasPrefix(read(t, k.Image), "\x7fELF") {
+			if k := f.mustBuild(t, first.Name); k.Cached || !strings.HasPrefix(read(t, k.Image), "\x7fELF") {
 				t.Errorf("it was not built again: %+v", k)
 			}
 		})
@@ -187,9 +187,9 @@ func TestBuildIgnoresEnvironment(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(f.tree, ".git"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	want := read(t, f.mustBuild(t, "x86_64").Config)
+	want := read(t, f.mustBuild(t, first.Name).Config)
 	for name, value := range map[string]string{
-		"MAKEFLAGS": "n", "ARCH": "arm64", "CROSS_COMPILE": "none-", "LOCALVERSION": "-ambient",
+		"MAKEFLAGS": "n", "ARCH": second.MakeArch, "CROSS_COMPILE": "none-", "LOCALVERSION": "-ambient",
 		"KCONFIG_CONFIG": "elsewhere", "KBUILD_OUTPUT": "/nonexistent", "O": "/nonexistent", "M": "/nonexistent", "LC_ALL": "de_DE.UTF-8",
 	} {
 		t.Setenv(name, value)
@@ -197,14 +197,14 @@ func TestBuildIgnoresEnvironment(t *testing.T) {
 	other := f
 	other.store.Dir = t.TempDir()
 	var progress lines
-	k := other.mustBuild(t, "x86_64", func(o *kernel.BuildOptions) { o.Progress = progress.add })
+	k := other.mustBuild(t, first.Name, func(o *kernel.BuildOptions) { o.Progress = progress.add })
 	if k.Release != fakeVersion+"-kheaders" || read(t, k.Config) != want {
 		t.Errorf("the release is %s", k.Release)
 	}
 	if !strings.Contains(progress.String(), "env -u ARCH -u CROSS_COMPILE") {
 		t.Errorf("the progress is\n%s", &progress)
 	}
-	if again := f.mustBuild(t, "x86_64"); !again.Cached {
+	if again := f.mustBuild(t, first.Name); !again.Cached {
 		t.Error("the environment is part of the key")
 	}
 }
@@ -216,7 +216,7 @@ func TestBuildTwiceAtOnce(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range kernels {
 		wg.Go(func() {
-			k, err := kernel.Build(t.Context(), f.store, source, kernel.BuildOptions{Target: lookup(t, "x86_64")})
+			k, err := kernel.Build(t.Context(), f.store, source, kernel.BuildOptions{Target: first})
 			if err != nil {
 				t.Error(err)
 			}
@@ -240,7 +240,7 @@ func TestBuildTwiceAtOnce(t *testing.T) {
 
 func TestBuildDiskFull(t *testing.T) {
 	f := newFixture(t)
-	_, err := f.build(t, "x86_64", func(o *kernel.BuildOptions) { o.Log = "/dev/full" })
+	_, err := f.build(t, first.Name, func(o *kernel.BuildOptions) { o.Log = "/dev/full" })
 	if !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "no space left") || !strings.Contains(hint.Of(err), "free some") {
 		t.Errorf("the error is %v, the hint %q", err, hint.Of(err))
 	}
@@ -250,7 +250,7 @@ func TestBuildDiskFull(t *testing.T) {
 	if err := os.WriteFile(tree, []byte("#!/bin/sh\necho 'a.s: fatal error: cannot write: No space left on device' >&2; exit 1\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	_, err = f.build(t, "x86_64", func(o *kernel.BuildOptions) { o.Log = filepath.Join(t.TempDir(), "log") })
+	_, err = f.build(t, first.Name, func(o *kernel.BuildOptions) { o.Log = filepath.Join(t.TempDir(), "log") })
 	if err == nil || !strings.Contains(err.Error(), "no space left on the device that holds "+f.store.Dir) || !strings.Contains(hint.Of(err), "free some") {
 		t.Errorf("the error is %v, the hint %q", err, hint.Of(err))
 	}
@@ -269,21 +269,21 @@ func TestBuildFromSeed(t *testing.T) {
 		_, err := os.Stat(filepath.Join(k.Dir, mark))
 		return err == nil
 	}
-	if k := f.mustBuild(t, "arm64", profile); marked(k) || !strings.Contains(read(t, k.Config), "\nCONFIG_IKHEADERS=y\n") {
+	if k := f.mustBuild(t, second.Name, profile); marked(k) || !strings.Contains(read(t, k.Config), "\nCONFIG_IKHEADERS=y\n") {
 		t.Errorf("from scratch it is %+v", k)
 	}
-	plain := f.mustBuild(t, "x86_64")
+	plain := f.mustBuild(t, first.Name)
 	write(t, filepath.Join(plain.Dir, mark), "")
 	config := read(t, plain.Config)
-	if k := f.mustBuild(t, "x86_64", profile); !marked(k) || !strings.Contains(read(t, k.Config), "\nCONFIG_IKHEADERS=y\n") {
+	if k := f.mustBuild(t, first.Name, profile); !marked(k) || !strings.Contains(read(t, k.Config), "\nCONFIG_IKHEADERS=y\n") {
 		t.Errorf("from the default's it is %+v", k)
 	}
-	if again := f.mustBuild(t, "x86_64"); !again.Cached || read(t, again.Config) != config || read(t, filepath.Join(again.Dir, ".config")) != config {
+	if again := f.mustBuild(t, first.Name); !again.Cached || read(t, again.Config) != config || read(t, filepath.Join(again.Dir, ".config")) != config {
 		t.Errorf("the default's is now %+v", again)
 	}
 	// One that is damaged is no seed.
 	write(t, plain.Config, "damaged")
-	if k := f.mustBuild(t, "x86_64", func(o *kernel.BuildOptions) { o.Profile = "ikheaders-m" }); marked(k) {
+	if k := f.mustBuild(t, first.Name, func(o *kernel.BuildOptions) { o.Profile = "ikheaders-m" }); marked(k) {
 		t.Error("a damaged object tree was copied")
 	}
 }

@@ -101,7 +101,7 @@ func TestBuild(t *testing.T) {
 		t.Errorf("files (-want +got):\n%s", diff)
 	}
 	relocate := "-fdebug-prefix-map=" + o.Dir + "=."
-	want := "ARCH=" + o.Target.Name + "\nCROSS_COMPILE=\nKCFLAGS=" + relocate + "\nKAFLAGS=" + relocate +
+	want := "ARCH=" + o.Target.MakeArch + "\nCROSS_COMPILE=\nKCFLAGS=" + relocate + "\nKAFLAGS=" + relocate +
 		"\nKCPPFLAGS=\nKBUILD_OUTPUT=\nKBUILD_BUILD_USER=kheaders\nLC_ALL=C\n"
 	got, err := os.ReadFile(filepath.Join(o.Dir, "variables"))
 	if err != nil {

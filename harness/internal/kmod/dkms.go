@@ -53,12 +53,12 @@ func buildDKMS(ctx context.Context, k Kernel, o BuildOptions) error {
 	})
 	// Debian's headers name the cross compiler after this alone. Nothing is
 	// signed: dkms would do so with a key of this host's, or make one.
-	env = append(env, "ARCH="+o.Target.Name, "CROSS_COMPILE="+o.Target.Cross(), "sign_file=/nonexistent")
+	env = append(env, "ARCH="+o.Target.MakeArch, "CROSS_COMPILE="+o.Target.Cross(), "sign_file=/nonexistent")
 	name := source.ModuleName + "/" + source.Version
 	for _, argv := range [][]string{
 		slices.Concat([]string{"dkms", "add"}, trees, []string{filepath.Join(dir, DKMSSource)}),
 		slices.Concat([]string{"dkms", "build"}, trees, []string{
-			name, "-k", k.Release, "-a", o.Target.Name,
+			name, "-k", k.Release, "-a", o.Target.Uname,
 			"--kernelsourcedir", k.Dir, "-j", strconv.Itoa(max(1, o.Jobs)),
 		}),
 	} {
@@ -66,7 +66,7 @@ func buildDKMS(ctx context.Context, k Kernel, o BuildOptions) error {
 			return explainDKMS(ctx, err, filepath.Join(dir, "dkms", name, "build/make.log"), o.Log)
 		}
 	}
-	built := filepath.Join(dir, "dkms", name, k.Release, o.Target.Name, "module", ModuleFile)
+	built := filepath.Join(dir, "dkms", name, k.Release, o.Target.Uname, "module", ModuleFile)
 	ko := filepath.Join(dir, ModuleFile)
 	if err := os.Rename(built, ko); err != nil {
 		return fmt.Errorf("dkms succeeded without making it: %w", err)

@@ -18,7 +18,7 @@ func fakeDKMS(t *testing.T, script string) (calls string) {
 	bin := t.TempDir()
 	calls = filepath.Join(bin, "calls")
 	text := `#!/bin/sh
-echo "$CROSS_COMPILE|$KBUILD_BUILD_TIMESTAMP|$*" >> '` + calls + `'
+echo "$ARCH|$CROSS_COMPILE|$KBUILD_BUILD_TIMESTAMP|$*" >> '` + calls + `'
 test "$1" = build || exit 0
 mkdir -p "$3/kheaders/1.0/build" "$3/kheaders/1.0/${10}/${12}/module"
 cd "$3/kheaders/1.0"
@@ -46,8 +46,8 @@ func TestBuildDKMS(t *testing.T) {
 	}
 	trees := " --dkmstree DIR/dkms --sourcetree DIR/src --installtree DIR/modules"
 	want := strings.Join([]string{
-		"|@1|add" + trees + " DIR/kheaders-dkms",
-		"|@1|build" + trees + " kheaders/1.0 -k 6.12.0-toy -a " + arch.Name + " --kernelsourcedir KERNEL -j 3",
+		arch.MakeArch + "||@1|add" + trees + " DIR/kheaders-dkms",
+		arch.MakeArch + "||@1|build" + trees + " kheaders/1.0 -k 6.12.0-toy -a " + arch.Uname + " --kernelsourcedir KERNEL -j 3",
 	}, "\n") + "\n"
 	got := strings.ReplaceAll(strings.ReplaceAll(string(text), dir, "DIR"), toy(t).Dir, "KERNEL")
 	if got != want {

@@ -35,7 +35,7 @@ func module(archive, modinfo string) object {
 	const before = "other data"
 	return object{
 		typ:     elf.ET_REL,
-		machine: elf.EM_X86_64,
+		machine: first.Machine,
 		sections: []section{
 			{".rodata", elf.SHT_PROGBITS, elf.SHF_ALLOC, before + archive + "after"},
 			{".modinfo", elf.SHT_PROGBITS, elf.SHF_ALLOC, modinfo},

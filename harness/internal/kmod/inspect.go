@@ -36,6 +36,8 @@ var (
 type Info struct {
 	// Machine is the architecture that it was built for.
 	Machine elf.Machine
+	// ByteOrder is the architecture's.
+	ByteOrder elf.Data
 	// Name is the module's name.
 	Name string
 	// Vermagic is what the kernel compares with its own before it loads the
@@ -84,13 +86,14 @@ func Parse(data []byte) (Info, error) {
 	}
 	digest := sha256.Sum256(archive)
 	return Info{
-		Machine:  f.Machine,
-		Name:     modinfo["name"],
-		Vermagic: modinfo["vermagic"],
-		SHA256:   hex.EncodeToString(digest[:]),
-		Size:     int64(len(archive)),
-		Signed:   bytes.HasSuffix(data, []byte(signatureMark)),
-		Modinfo:  modinfo,
+		Machine:   f.Machine,
+		ByteOrder: f.Data,
+		Name:      modinfo["name"],
+		Vermagic:  modinfo["vermagic"],
+		SHA256:    hex.EncodeToString(digest[:]),
+		Size:      int64(len(archive)),
+		Signed:    bytes.HasSuffix(data, []byte(signatureMark)),
+		Modinfo:   modinfo,
 	}, nil
 }
 
@@ -121,8 +124,8 @@ func parse(data []byte) (*elf.File, map[string]string, error) {
 	return f, parseModinfo(text), nil
 }
 
-// InspectKernel reads a vmlinux with the headers built in. Machine, SHA256 and
-// Size of the result are set.
+// InspectKernel reads a vmlinux with the headers built in. Machine, ByteOrder,
+// SHA256 and Size of the result are set.
 func InspectKernel(path string) (Info, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -155,13 +158,13 @@ func ParseKernel(data []byte) (Info, error) {
 		return Info{}, err
 	}
 	digest := sha256.Sum256(archive)
-	return Info{Machine: f.Machine, SHA256: hex.EncodeToString(digest[:]), Size: int64(len(archive))}, nil
+	return Info{Machine: f.Machine, ByteOrder: f.Data, SHA256: hex.EncodeToString(digest[:]), Size: int64(len(archive))}, nil
 }
 
 // CheckKernel compares what [InspectKernel] returned with what is wanted, but for
 // the release, which is not in it. A difference is a [*MismatchError].
 func (i Info) CheckKernel(want Want) error {
-	if got := machineName(i.Machine); got != want.Target.Name {
+	if got := i.arch(); got != want.Target.Name {
 		return &MismatchError{Of: "kernel", What: "architecture", Got: got, Want: want.Target.Name}
 	}
 	if i.SHA256 != want.SHA256 {
@@ -285,7 +288,7 @@ func (i Info) Check(want Want) error {
 	)
 	type check struct{ what, got, want, hint string }
 	checks := []check{
-		{"architecture", machineName(i.Machine), want.Target.Name, rebuild},
+		{"architecture", i.arch(), want.Target.Name, rebuild},
 		{"name", strconv.Quote(i.Name), strconv.Quote(source.ModuleName), "this is another module"},
 		{"kernel release", strconv.Quote(i.Release()), strconv.Quote(want.Release), rebuild},
 		{"archive", "sha256:" + i.SHA256, "sha256:" + want.SHA256, repack},
@@ -311,12 +314,10 @@ func (i Info) Check(want Want) error {
 	return nil
 }
 
-// machineName returns our name of an architecture, or else ELF's.
-func machineName(m elf.Machine) string {
-	for _, t := range target.All() {
-		if t.Machine == m {
-			return t.Name
-		}
+// arch returns our name of the architecture, or else ELF's.
+func (i Info) arch() string {
+	if t, ok := target.LookupELF(i.Machine, i.ByteOrder); ok {
+		return t.Name
 	}
-	return m.String()
+	return fmt.Sprintf("%v, %v", i.Machine, i.ByteOrder)
 }

@@ -26,6 +26,9 @@ const (
 	modinfo  = "name=kheaders\x00author=one\x00author=two\x00vermagic=" + vermagic + "\x00"
 )
 
+// first and second are architectures with the byte order of [module].
+var first, second = target.All()[0], target.All()[1]
+
 func digest(data string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(data))) }
 
 func TestParse(t *testing.T) {
@@ -34,7 +37,7 @@ func TestParse(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := kmod.Info{
-		Machine:  elf.EM_X86_64,
+		Machine: first.Machine, ByteOrder: first.ByteOrder,
 		Name:     "kheaders",
 		Vermagic: vermagic,
 		SHA256:   digest(archive),
@@ -111,7 +114,7 @@ func TestParseKernel(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := kmod.Want{Target: lookup(t, "x86_64"), SHA256: digest(archive)}
+		want := kmod.Want{Target: first, SHA256: digest(archive)}
 		if err := info.CheckKernel(want); err != nil || info.Size != int64(len(archive)) {
 			t.Errorf("%+v: %v", info, err)
 		}
@@ -119,9 +122,13 @@ func TestParseKernel(t *testing.T) {
 		if err := info.CheckKernel(want); err == nil || !strings.HasPrefix(err.Error(), "the kernel's archive is sha256:") {
 			t.Errorf("another archive: %v", err)
 		}
-		info.Machine = elf.EM_AARCH64
-		if err := info.CheckKernel(want); err == nil || err.Error() != "the kernel's architecture is arm64, not x86_64" {
+		info.Machine, info.ByteOrder = second.Machine, second.ByteOrder
+		if err := info.CheckKernel(want); err == nil || err.Error() != "the kernel's architecture is "+second.Name+", not "+first.Name {
 			t.Errorf("another architecture: %v", err)
+		}
+		info.Machine, info.ByteOrder = first.Machine, elf.ELFDATANONE
+		if err := info.CheckKernel(want); err == nil || !strings.Contains(err.Error(), first.Machine.String()+", ELFDATANONE, not ") {
+			t.Errorf("another byte order: %v", err)
 		}
 	}
 }
@@ -217,17 +224,8 @@ func TestInspect(t *testing.T) {
 	}
 }
 
-func lookup(t *testing.T, name string) target.Target {
-	t.Helper()
-	arch, err := target.Lookup(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return arch
-}
-
 func TestCheck(t *testing.T) {
-	want := kmod.Want{Target: lookup(t, "x86_64"), Release: "6.12.117-kheaders", SHA256: digest(archive)}
+	want := kmod.Want{Target: first, Release: "6.12.117-kheaders", SHA256: digest(archive)}
 	declared := modinfo + "archive_sha256=" + digest(archive) + "\x00archive_size=13\x00headers_release=6.12.117-kheaders\x00"
 	flipped := "Not really xz"
 	for name, test := range map[string]struct {
@@ -235,31 +233,31 @@ func TestCheck(t *testing.T) {
 		machine          elf.Machine
 		want             string
 	}{
-		"ours":           {archive, declared, elf.EM_X86_64, ""},
-		"the kernel's":   {archive, modinfo, elf.EM_X86_64, ""},
-		"arm64":          {archive, declared, elf.EM_AARCH64, "the module's architecture is arm64, not x86_64"},
-		"unknown":        {archive, declared, elf.EM_S390, "the module's architecture is EM_S390, not x86_64"},
-		"another module": {archive, "name=kheader\x00", elf.EM_X86_64, `the module's name is "kheader", not "kheaders"`},
-		"no name":        {archive, "", elf.EM_X86_64, `the module's name is "", not "kheaders"`},
+		"ours":           {archive, declared, first.Machine, ""},
+		"the kernel's":   {archive, modinfo, first.Machine, ""},
+		"another arch":   {archive, declared, second.Machine, "the module's architecture is " + second.Name + ", not " + first.Name},
+		"unknown":        {archive, declared, elf.EM_VAX, "the module's architecture is EM_VAX, ELFDATA2LSB, not " + first.Name},
+		"another module": {archive, "name=kheader\x00", first.Machine, `the module's name is "kheader", not "kheaders"`},
+		"no name":        {archive, "", first.Machine, `the module's name is "", not "kheaders"`},
 		"another release": {
-			archive, "name=kheaders\x00vermagic=6.12.117 SMP\x00", elf.EM_X86_64,
+			archive, "name=kheaders\x00vermagic=6.12.117 SMP\x00", first.Machine,
 			`the module's kernel release is "6.12.117", not "6.12.117-kheaders"`,
 		},
-		"no vermagic": {archive, "name=kheaders\x00", elf.EM_X86_64, `the module's kernel release is "", not "6.12.117-kheaders"`},
+		"no vermagic": {archive, "name=kheaders\x00", first.Machine, `the module's kernel release is "", not "6.12.117-kheaders"`},
 		"one byte": {
-			flipped, declared, elf.EM_X86_64,
+			flipped, declared, first.Machine,
 			"the module's archive is sha256:" + digest(flipped) + ", not sha256:" + digest(archive),
 		},
 		"declares another digest": {
-			archive, modinfo + "archive_sha256=0\x00", elf.EM_X86_64,
+			archive, modinfo + "archive_sha256=0\x00", first.Machine,
 			"the module's field archive_sha256 is 0, not " + digest(archive),
 		},
 		"declares another size": {
-			archive, modinfo + "archive_size=12\x00", elf.EM_X86_64,
+			archive, modinfo + "archive_size=12\x00", first.Machine,
 			"the module's field archive_size is 12, not 13",
 		},
 		"headers of another kernel": {
-			archive, modinfo + "headers_release=6.1.0\x00", elf.EM_X86_64,
+			archive, modinfo + "headers_release=6.1.0\x00", first.Machine,
 			"the module's field headers_release is 6.1.0, not 6.12.117-kheaders",
 		},
 	} {

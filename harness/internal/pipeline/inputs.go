@@ -91,7 +91,7 @@ func (c *cell) build(ctx context.Context, patched mode.Patched) (stage.Built, er
 	defer c.builds.Release(1)
 	defer c.timed("kernel", time.Now())
 	return stage.Build(ctx, stage.BuildInput{
-		Store: c.store, Source: patched.Source, Drivers: qemu.Drivers(), Say: c.say,
+		Store: c.store, Source: patched.Source, Drivers: qemu.Drivers(c.of.Target), Say: c.say,
 		Options: kernel.BuildOptions{
 			Target: c.of.Target, Profile: c.of.Profile, Jobs: c.Jobs, Log: c.path(kernelLog),
 			Config: patched.Config, Variables: patched.Variables, Inputs: patched.Inputs,

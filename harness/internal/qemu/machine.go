@@ -79,6 +79,14 @@ func (m Machine) cpu() string {
 	return m.Target.CPU
 }
 
+// firmware returns the arguments that choose the firmware.
+func (m Machine) firmware() []string {
+	if m.Target.Firmware == "" {
+		return nil
+	}
+	return []string{"-bios", m.Target.Firmware}
+}
+
 // options returns vmtest's options for the machine with its devices.
 func (m Machine) options(devices ...vmtest.Fn) []vmtest.Fn {
 	fns := []vmtest.Fn{
@@ -94,7 +102,7 @@ func (m Machine) options(devices ...vmtest.Fn) []vmtest.Fn {
 				"-accel", string(m.Accel),
 				"-cpu", m.cpu(),
 				"-m", strconv.Itoa(m.MemoryMiB) + "M",
-			}, m.Target.QEMUArgs)
+			}, m.firmware())
 			o.Kernel = m.Kernel
 			o.KernelArgs = m.kernelArgs()
 			o.Initramfs = m.Initramfs
@@ -107,8 +115,12 @@ func (m Machine) options(devices ...vmtest.Fn) []vmtest.Fn {
 }
 
 // panicDevice lets the kernel tell QEMU of a panic, which then fails.
-func panicDevice() vmtest.Fn {
-	return vmtest.WithQEMUArgs("-device", "pvpanic-pci", "-action", "panic=exit-failure")
+func (m Machine) panicDevice() vmtest.Fn {
+	args := []string{"-action", "panic=exit-failure"}
+	if m.Target.PanicDevice != "" {
+		args = slices.Concat([]string{"-device", m.Target.PanicDevice}, args)
+	}
+	return vmtest.WithQEMUArgs(args...)
 }
 
 // consoleDevice is the serial port, written to a file.
@@ -118,16 +130,16 @@ func consoleDevice(path string) vmtest.Fn {
 
 // eventsDevice is the virtio-serial port that the guest reports on, written to
 // a file.
-func eventsDevice(path string) vmtest.Fn {
+func (m Machine) eventsDevice(path string) vmtest.Fn {
 	return vmtest.WithQEMUArgs(
-		"-device", "virtio-serial-pci",
+		"-device", "virtio-serial-"+string(m.Target.Transport),
 		"-chardev", "file,id=events,path="+path,
 		"-device", "virtserialport,chardev=events,name="+wire.Port,
 	)
 }
 
 // Drivers are the modules of the kernel's that eventsDevice needs.
-func Drivers() []string { return []string{"virtio_pci", "virtio_console"} }
+func Drivers(t target.Target) []string { return []string{t.Transport.Driver(), "virtio_console"} }
 
 // logTo has QEMU's own messages written to a file. vmtest would keep all of them
 // in memory.
@@ -148,13 +160,13 @@ func stdioDevice() vmtest.Fn {
 // ShellCommand returns the command line of the machine with its console on the
 // terminal, for a person.
 func (m Machine) ShellCommand() ([]string, error) {
-	return m.command(panicDevice(), stdioDevice())
+	return m.command(m.panicDevice(), stdioDevice())
 }
 
 // Command returns a command line that boots the machine as Run does, with
 // console and events in the given files: what to type to repeat a run by hand.
 func (m Machine) Command(console, events string) ([]string, error) {
-	return m.command(panicDevice(), consoleDevice(console), eventsDevice(events))
+	return m.command(m.panicDevice(), consoleDevice(console), m.eventsDevice(events))
 }
 
 func (m Machine) command(devices ...vmtest.Fn) ([]string, error) {

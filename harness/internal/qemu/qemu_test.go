@@ -10,7 +10,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -209,7 +208,7 @@ func TestRunReportsWriterErrors(t *testing.T) {
 
 // The counter must run at a steady rate, or the guest's time would not.
 func TestHostTicks(t *testing.T) {
-	if runtime.GOARCH != "amd64" && runtime.GOARCH != "arm64" {
+	if !counts {
 		if got := HostTicks(); got != 0 {
 			t.Errorf("HostTicks = %d on an unknown host, want 0", got)
 		}

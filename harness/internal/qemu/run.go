@@ -63,9 +63,9 @@ func (m Machine) Run(ctx context.Context, watch Watch) (Exit, error) {
 	touch := func() { moved.Store(int64(time.Since(start))) }
 
 	vm, err := vmtest.StartContext(ctx, vmtest.Arch(m.Target.GOARCH), m.options(
-		panicDevice(),
+		m.panicDevice(),
 		stream(consoleDevice, watch.Console, touch, cancel),
-		stream(eventsDevice, watch.Events, touch, cancel),
+		stream(m.eventsDevice, watch.Events, touch, cancel),
 		stream(logTo, watch.Log, func() {}, cancel),
 	)...)
 	if err != nil {

@@ -46,7 +46,7 @@ func (c Contents) plan() (wire.Plan, []initramfs.File) {
 		TestDeadlineSeconds: c.Limits.Test.Seconds(),
 		Expect: wire.Expect{
 			SHA256: c.Archive.SHA256, Size: c.Archive.Size, Release: c.Release, Version: c.Version,
-			Arch: c.Target.Name, Thorough: c.Thorough, SysfsTaken: c.Carrier.SysfsTaken,
+			Machine: c.Target.Uname, Thorough: c.Thorough, SysfsTaken: c.Carrier.SysfsTaken,
 		},
 	}
 	for _, a := range c.Allow {

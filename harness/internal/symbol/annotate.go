@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"github.com/kheaders/kheaders/harness/target"
 )
 
 // place is how the kernel prints an address (%pS): function+0xoffset/0xsize,
@@ -14,8 +16,15 @@ import (
 var place = regexp.MustCompile(`([A-Za-z_][A-Za-z0-9_.$]*)\+0x([0-9a-f]{1,8})/0x([0-9a-f]{1,8})(?: \[([A-Za-z0-9_]+)(?: [0-9a-f]+)?\])?`)
 
 // counter marks a line that has the very instruction, where others have the one
-// behind a call: x86_64's RIP, arm64's pc, and the place of a WARN or a BUG.
-var counter = regexp.MustCompile(`RIP: |\bpc : |WARNING: |kernel BUG at `)
+// behind a call: an architecture's program counter, and the place of a WARN or a
+// BUG.
+var counter = func() *regexp.Regexp {
+	expr := `WARNING: |kernel BUG at `
+	for _, t := range target.All() {
+		expr += `|` + t.Oops.Counter
+	}
+	return regexp.MustCompile(expr)
+}()
 
 // Annotate returns the lines of a kernel's report with the source lines behind
 // each address that is known:

@@ -45,22 +45,27 @@ __attribute__((noinline)) static int twice(int n)
 int user(int n) { return twice(n) + 1; }
 `
 
-// trap is the offset of a function's trap, from its code.
-func trap(t *testing.T, file *elf.File, sym elf.Symbol) uint64 {
+// trap is the offset of a function's trap, from its code. What a trap looks like
+// is seen in a function that does nothing else.
+func trap(t *testing.T, a target.Target, file *elf.File, sym elf.Symbol) uint64 {
+	t.Helper()
+	alone, symbols := symbolsOf(t, compile(t, a, "alone", "void alone(void) { __builtin_trap(); }"))
+	i := slices.IndexFunc(symbols, func(s elf.Symbol) bool { return s.Name == "alone" })
+	at := strings.Index(code(t, file, sym), code(t, alone, symbols[i]))
+	if at < 0 {
+		t.Fatalf("%s does not trap", sym.Name)
+	}
+	return uint64(at)
+}
+
+// code is the code of a function.
+func code(t *testing.T, file *elf.File, sym elf.Symbol) string {
 	t.Helper()
 	text, err := file.Sections[sym.Section].Data()
 	if err != nil {
 		t.Fatal(err)
 	}
-	code := text[sym.Value : sym.Value+sym.Size]
-	ud2, brk := "\x0f\x0b", "\x00\x7d\x20\xd4" // brk #1000
-	for _, instruction := range []string{ud2, brk} {
-		if i := strings.Index(string(code), instruction); i >= 0 {
-			return uint64(i)
-		}
-	}
-	t.Fatalf("%s does not trap", sym.Name)
-	return 0
+	return string(text[sym.Value : sym.Value+sym.Size])
 }
 
 // compile makes an object file.
@@ -112,7 +117,7 @@ func TestFrames(t *testing.T) {
 					"begin": "[{begin mod.c 17}]",
 				} {
 					s := at[name]
-					if got := fmt.Sprint(o.Frames(name, trap(t, file, s), s.Size)); got != want {
+					if got := fmt.Sprint(o.Frames(name, trap(t, a, file, s), s.Size)); got != want {
 						t.Errorf("%s is at %s, want %s", name, got, want)
 					}
 					// A kernel rounds up to the next function.
@@ -193,7 +198,7 @@ func TestAnnotate(t *testing.T) {
 	}
 	file, symbols := symbolsOf(t, path)
 	s := symbols[slices.IndexFunc(symbols, func(s elf.Symbol) bool { return s.Name == "outer" })]
-	place := fmt.Sprintf("outer+%#x/%#x", trap(t, file, s), s.Size)
+	place := fmt.Sprintf("outer+%#x/%#x", trap(t, a, file, s), s.Size)
 	lines := []string{
 		"[    1.5] RIP: 0010:" + place + " [mod]",
 		"[    1.5]  ? " + place + " [mod 0123abcd]",
@@ -213,6 +218,10 @@ func TestAnnotate(t *testing.T) {
 	}
 	if asked[""] != 1 || asked["other"] != 1 {
 		t.Errorf("asked for %v", asked)
+	}
+	// Others have another name for the program counter.
+	if got := symbol.Annotate([]string{"[    1.5] pc : " + place}, func(string) *symbol.Object { return o }); len(got) != 1 || !strings.HasSuffix(got[0], source) {
+		t.Errorf("got %q", got)
 	}
 	if got := symbol.Annotate(lines[2:], func(string) *symbol.Object { return nil }); got != nil {
 		t.Errorf("nothing is known, and %q is said", got)

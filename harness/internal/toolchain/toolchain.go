@@ -64,13 +64,13 @@ func clangMajor(version string) int {
 // Variables returns what selects the toolchain in the make of a kernel.
 func (c Toolchain) Variables() []string {
 	if c.llvm == nil {
-		return []string{"ARCH=" + c.target.Name, "CROSS_COMPILE=" + c.target.Cross()}
+		return []string{"ARCH=" + c.target.MakeArch, "CROSS_COMPILE=" + c.target.Cross()}
 	}
 	value := *c.llvm
 	if value == "" {
 		value = "1"
 	}
-	return []string{"ARCH=" + c.target.Name, "LLVM=" + value}
+	return []string{"ARCH=" + c.target.MakeArch, "LLVM=" + value}
 }
 
 // Compiler returns the name of the compiler.

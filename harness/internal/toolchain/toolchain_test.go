@@ -49,15 +49,15 @@ func TestClang(t *testing.T) {
 }
 
 func TestVariables(t *testing.T) {
-	foreign := target.Target{Name: "riscv", GOARCH: "riscv64", CrossPrefix: "riscv64-linux-gnu-"}
+	foreign := target.Target{MakeArch: "vax", GOARCH: "vax", CrossPrefix: "vax-linux-gnu-"}
 	for _, tt := range []struct {
 		tools                      Toolchain
 		variables                  []string
 		compiler, linker, archiver string
 	}{
-		{GCC(foreign), []string{"ARCH=riscv", "CROSS_COMPILE=riscv64-linux-gnu-"}, "riscv64-linux-gnu-gcc", "riscv64-linux-gnu-ld", "riscv64-linux-gnu-ar"},
-		{LLVM(foreign, ""), []string{"ARCH=riscv", "LLVM=1"}, "clang", "ld.lld", "llvm-ar"},
-		{LLVM(foreign, "-19"), []string{"ARCH=riscv", "LLVM=-19"}, "clang-19", "ld.lld-19", "llvm-ar-19"},
+		{GCC(foreign), []string{"ARCH=vax", "CROSS_COMPILE=vax-linux-gnu-"}, "vax-linux-gnu-gcc", "vax-linux-gnu-ld", "vax-linux-gnu-ar"},
+		{LLVM(foreign, ""), []string{"ARCH=vax", "LLVM=1"}, "clang", "ld.lld", "llvm-ar"},
+		{LLVM(foreign, "-19"), []string{"ARCH=vax", "LLVM=-19"}, "clang-19", "ld.lld-19", "llvm-ar-19"},
 	} {
 		if got := tt.tools.Variables(); !slices.Equal(got, tt.variables) {
 			t.Errorf("the variables are %q, want %q", got, tt.variables)
@@ -70,7 +70,7 @@ func TestVariables(t *testing.T) {
 }
 
 func TestIdentity(t *testing.T) {
-	foreign := target.Target{Name: "riscv", GOARCH: "riscv64", CrossPrefix: "x-"}
+	foreign := target.Target{MakeArch: "vax", GOARCH: "vax", CrossPrefix: "x-"}
 	for _, tt := range []struct {
 		tools Toolchain
 		want  []string

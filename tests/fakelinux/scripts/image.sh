@@ -1,33 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-only
-# image.sh SRCARCH KIND: writes the header of a kernel image, enough to tell
-# its kind and architecture: an ELF header, or that of arm64's Image.
+# image.sh MACHINE ORDER: writes the header of a vmlinux, enough to tell its kind
+# and architecture.
 set -eu
-
-zeros() { head -c "$1" /dev/zero; }
-
-case $2 in
-vmlinux)
-	case $1 in
-	x86) machine='\076\000' ;;
-	arm64) machine='\267\000' ;;
-	*) echo "image.sh: unknown architecture $1" >&2; exit 1 ;;
-	esac
-	# 64-bit, little-endian, ET_EXEC, header sizes, no sections.
-	printf '\177ELF\002\001\001\000'
-	zeros 8
-	printf '\002\000%b\001\000\000\000' "$machine"
-	zeros 24
-	zeros 4
-	printf '\100\000\070\000\000\000\100\000\000\000\000\000'
-	;;
-Image)
-	zeros 56
-	printf 'ARM\144'
-	zeros 4
-	;;
-*)
-	echo "image.sh: unknown kind of image $2" >&2
-	exit 1
-	;;
-esac
+. "${0%/*}/elf.sh"
+order=$2
+header 2 "$1" 0 0 # ET_EXEC, no sections

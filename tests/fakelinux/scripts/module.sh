@@ -1,36 +1,18 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-only
-# module.sh SRCARCH DIR RELEASE-FILE: a toy build of the module kheaders in
+# module.sh MACHINE ORDER DIR RELEASE-FILE: a toy build of the module kheaders in
 # DIR. The result is a relocatable ELF file with what can be read off a real
 # one: .modinfo, and the archive between its two symbols. It has no code.
 set -eu
-arch=$1 dir=$2 release=$(cat "$3")
+. "${0%/*}/elf.sh"
+machine=$1 order=$2 dir=$3 release=$(cat "$4")
 archive=$dir/kheaders_data.tar.xz
 header=$dir/kheaders.h
 ko=$dir/kheaders.ko
 
-case $arch in
-x86) machine=62 ;;
-arm64) machine=183 ;;
-*) echo "module.sh: unknown architecture $arch" >&2; exit 1 ;;
-esac
 for file in "$dir/Kbuild" "$archive" "$header"; do
 	test -f "$file" || { echo "$file: No such file or directory" >&2; exit 1; }
 done
-
-# le SIZE NUMBER... writes numbers of SIZE bytes, the lowest byte first.
-le() {
-	size=$1
-	shift
-	for number; do
-		i=0
-		while [ $i -lt "$size" ]; do
-			printf "\\$(printf %03o $((number & 255)))"
-			number=$((number >> 8))
-			i=$((i + 1))
-		done
-	done
-}
 
 # macro NAME prints the value of a macro in the header, without quotes.
 macro() {
@@ -59,26 +41,21 @@ names_size=44 # \0 .modinfo\0 .rodata\0 .symtab\0 .strtab\0 .shstrtab\0
 headers=$((names + names_size))
 
 {
-	printf '\177ELF\002\001\001\0\0\0\0\0\0\0\0\0'
-	le 2 1 $machine # ET_REL
-	le 4 1
-	le 8 0 0 $headers
-	le 4 0
-	le 2 64 0 0 64 6 5
+	header 1 "$machine" $headers 6 # ET_REL
 	cat "$ko.modinfo" "$archive"
 	# name; info, other; section; value, size
-	le 8 0 0 0
-	le 4 1; le 1 16 0; le 2 2; le 8 0 0
-	le 4 21; le 1 16 0; le 2 2; le 8 "$archive_size" 0
+	number 8 0 0 0
+	number 4 1; number 1 16 0; number 2 2; number 8 0 0
+	number 4 21; number 1 16 0; number 2 2; number 8 "$archive_size" 0
 	printf '\0kheaders_xz_archive\0kheaders_xz_archive_end\0'
 	printf '\0.modinfo\0.rodata\0.symtab\0.strtab\0.shstrtab\0'
 	# name, type; flags, address, offset, size; link, info; alignment, entry size
-	le 8 0 0 0 0 0 0 0 0
-	le 4 1 1; le 8 2 0 $modinfo "$modinfo_size"; le 4 0 0; le 8 1 0
-	le 4 10 1; le 8 2 0 $data "$archive_size"; le 4 0 0; le 8 1 0
-	le 4 18 2; le 8 0 0 $symtab $symtab_size; le 4 4 1; le 8 1 24
-	le 4 26 3; le 8 0 0 $strtab $strtab_size; le 4 0 0; le 8 1 0
-	le 4 34 3; le 8 0 0 $names $names_size; le 4 0 0; le 8 1 0
+	number 8 0 0 0 0 0 0 0 0
+	number 4 1 1; number 8 2 0 $modinfo "$modinfo_size"; number 4 0 0; number 8 1 0
+	number 4 10 1; number 8 2 0 $data "$archive_size"; number 4 0 0; number 8 1 0
+	number 4 18 2; number 8 0 0 $symtab $symtab_size; number 4 4 1; number 8 1 24
+	number 4 26 3; number 8 0 0 $strtab $strtab_size; number 4 0 0; number 8 1 0
+	number 4 34 3; number 8 0 0 $names $names_size; number 4 0 0; number 8 1 0
 } > "$ko.part"
 rm "$ko.modinfo"
 mv "$ko.part" "$ko"

@@ -19,7 +19,7 @@ const File = "/proc/vmallocinfo"
 // inlined.
 var loaders = []string{"load_module", "move_module", "module_alloc", "execmem_"}
 
-// sharedPages is the size of the blocks from which x86_64 kernels since 6.13 take
+// sharedPages is the size of the blocks from which kernels since 6.13 may take
 // the code of all modules (EXECMEM_ROX): a huge page of 2 MiB. They come with the
 // first module and go some time after the last, so they are no module's.
 const sharedPages = 512

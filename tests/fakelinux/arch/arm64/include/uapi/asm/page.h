@@ -1,2 +1,2 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-#define TOY_PAGE 65536
+#define TOY_PAGE 4096

@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# What scripts need that write 64-bit ELF files, in the byte order $order: 1 is
+# the lowest byte first, 2 the highest.
+
+# number SIZE NUMBER... writes numbers of SIZE bytes.
+number() {
+	size=$1
+	shift
+	for value; do
+		i=0
+		while [ $i -lt "$size" ]; do
+			case $order in
+			1) bits=$((8 * i)) ;;
+			2) bits=$((8 * (size - 1 - i))) ;;
+			*) echo "elf.sh: unknown byte order $order" >&2; exit 1 ;;
+			esac
+			printf "\\$(printf %03o $((value >> bits & 255)))"
+			i=$((i + 1))
+		done
+	done
+}
+
+# header TYPE MACHINE OFFSET SECTIONS writes a file's header. The section headers
+# are at the offset; the last of them is that of their names.
+header() {
+	printf '\177ELF\002'
+	number 1 $order 1 0 0 0 0 0 0 0 0 0
+	number 2 "$1" "$2"
+	number 4 1
+	number 8 0 0 "$3"
+	number 4 0
+	number 2 64 0 0 64 "$4" $(($4 > 0 ? $4 - 1 : 0))
+}
