@@ -83,10 +83,6 @@ type Target struct {
 	// BootBudget is what a boot may take under TCG from QEMU's start to the
 	// verdict, on two slow cores: what make bench-boot allows.
 	BootBudget time.Duration
-	// ProbeImage is a kernel that prints one byte on the console and spins. On
-	// KVM that works it needs a fraction of a second, on KVM that does not run
-	// its guests on the processor much more than that.
-	ProbeImage []byte
 
 	// Oops is how its kernel words trouble.
 	Oops Oops
@@ -167,7 +163,6 @@ var table = []Target{
 		TCGKernelArgs: []string{"tsc=reliable", "no_timer_check", "nolapic_timer"},
 		Slowdown:      10,
 		BootBudget:    2500 * time.Millisecond,
-		ProbeImage:    probeX86(),
 
 		Oops: Oops{
 			Texts: map[string][]string{
@@ -209,7 +204,6 @@ var table = []Target{
 		Console:    "ttyAMA0",
 		Slowdown:   10,
 		BootBudget: 1800 * time.Millisecond,
-		ProbeImage: probeARM64(),
 
 		Oops: Oops{
 			Texts: map[string][]string{

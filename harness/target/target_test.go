@@ -3,10 +3,7 @@
 package target
 
 import (
-	"bytes"
 	"debug/elf"
-	"encoding/binary"
-	"io"
 	"path"
 	"reflect"
 	"runtime"
@@ -149,81 +146,5 @@ func TestGoEnv(t *testing.T) {
 		if env := a.GoEnv(); !slices.Contains(env, "GOARCH="+a.GOARCH) || a.GoLevel != "" && !slices.Contains(env, a.GoLevel) || slices.Contains(env, "") {
 			t.Errorf("%s is compiled for with %q", a.Name, env)
 		}
-	}
-}
-
-// TestProbeX86 reads the probe as QEMU does: an ELF file of x86_64 with a note
-// that names its 32-bit entry, which is code in a loaded segment.
-func TestProbeX86(t *testing.T) {
-	a, err := Lookup("x86_64")
-	if err != nil {
-		t.Fatal(err)
-	}
-	f, err := elf.NewFile(bytes.NewReader(a.ProbeImage))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if f.Machine != a.Machine || f.Type != elf.ET_EXEC || f.Class != elf.ELFCLASS64 || len(f.Progs) != 2 {
-		t.Fatalf("the header is %+v", f.FileHeader)
-	}
-	load, note := f.Progs[0], f.Progs[1]
-	if load.Type != elf.PT_LOAD || load.Filesz != uint64(len(a.ProbeImage)) || load.Off != 0 {
-		t.Errorf("the segment is %+v in a file of %d bytes", load.ProgHeader, len(a.ProbeImage))
-	}
-	if note.Type != elf.PT_NOTE {
-		t.Fatalf("the second segment is %+v", note.ProgHeader)
-	}
-	text, err := io.ReadAll(note.Open())
-	if err != nil {
-		t.Fatal(err)
-	}
-	var n struct {
-		NameSize, ValueSize, Type uint32
-		Name                      [4]byte
-		Entry                     uint64
-	}
-	if err := binary.Read(bytes.NewReader(text), binary.LittleEndian, &n); err != nil {
-		t.Fatal(err)
-	}
-	const physEntry = 18 // XEN_ELFNOTE_PHYS32_ENTRY
-	if n.NameSize != 4 || n.ValueSize != 8 || n.Type != physEntry || string(n.Name[:]) != "Xen\x00" || len(text) != binary.Size(n) {
-		t.Errorf("the note is %+v in %d bytes", n, len(text))
-	}
-	if n.Entry != f.Entry || n.Entry < load.Paddr || n.Entry >= load.Paddr+load.Filesz {
-		t.Fatalf("the entry is %#x", n.Entry)
-	}
-}
-
-// TestProbeARM64 reads the probe as QEMU does: by the header of an arm64 Image
-// and a branch over it.
-func TestProbeARM64(t *testing.T) {
-	a, err := Lookup("arm64")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var h struct {
-		Code                         [2]uint32
-		TextOffset, ImageSize, Flags uint64
-		_                            [3]uint64
-		Magic, _                     uint32
-	}
-	if err := binary.Read(bytes.NewReader(a.ProbeImage), binary.LittleEndian, &h); err != nil {
-		t.Fatal(err)
-	}
-	if h.Magic != 0x644d5241 { // "ARM\x64"
-		t.Errorf("the magic number is %#x", h.Magic)
-	}
-	if h.ImageSize < uint64(len(a.ProbeImage)) || h.Flags&1 != 0 {
-		t.Errorf("the header is %+v", h)
-	}
-	// b: opcode 0b000101, then a distance in words.
-	if h.Code[0]>>26 != 0b000101 {
-		t.Fatalf("the first instruction is %#x", h.Code[0])
-	}
-	if to := 4 * (h.Code[0] & (1<<26 - 1)); int(to) != binary.Size(h) || int(to) >= len(a.ProbeImage) {
-		t.Errorf("the branch goes to byte %d of %d", to, len(a.ProbeImage))
-	}
-	if code := a.ProbeImage[binary.Size(h):]; len(code) != 16 || !bytes.HasSuffix(code, []byte{0, 0, 0, 0x14}) {
-		t.Errorf("the code is % x", code)
 	}
 }

@@ -121,8 +121,8 @@ func (c *cell) carry(ctx context.Context, k kernel.Kernel, archive stage.File) (
 	})
 }
 
-func (c *cell) choose(ctx context.Context, _ stage.File) (qemu.Choice, error) {
-	return c.prober.Choose(ctx, c.of.Target, c.Accel)
+func (c *cell) choose(ctx context.Context, kernel stage.File) (qemu.Choice, error) {
+	return c.prober.Choose(ctx, c.of.Target, c.Accel, kernel.Path)
 }
 
 func (c *cell) image(m made, shell bool) (stage.File, error) {

@@ -24,11 +24,16 @@ import (
 	"github.com/kheaders/kheaders/harness/target"
 )
 
-// Patience is how long a guest may take to print its first byte under KVM. A
-// working KVM needs a fraction of a second for it; one that spins never does,
-// and one that emulates every instruction (as kvm_pvm does for a guest that is
-// not made for it) needs minutes.
+// Patience is how long a kernel may take to come up under KVM. With a working
+// KVM it needs a second, two if it is a distribution's or full of checks. One
+// that spins never comes up, and neither does one under a KVM that emulates
+// every instruction, as kvm_pvm does for a guest that is not made for it: its
+// first messages come after 5 s, its last ones, if at all, minutes later.
 const Patience = 5 * time.Second
+
+// memory is how long we believe that KVM does not work. The machine may have
+// been too busy for the probe.
+const memory = time.Hour
 
 // Choice is an accelerator with the reason for it.
 type Choice struct {
@@ -39,19 +44,20 @@ type Choice struct {
 
 // Prober finds out which accelerator works on this host.
 type Prober struct {
-	// Dir is where its answers are kept, per host and QEMU.
+	// Dir is where its answers are kept.
 	Dir string
 	// Device is the KVM device, /dev/kvm but in tests.
 	Device string
-	// Patience is how long to wait for the probe guest's byte.
+	// Patience is how long to wait for the kernel's first byte.
 	Patience time.Duration
 }
 
 // Choose returns the accelerator for a target. want is "auto", "kvm" or
 // "tcg"; "kvm" fails rather than falls back. A device that opens proves
-// nothing, so both boot a guest that prints one byte, and remember what came of
-// it.
-func (p Prober) Choose(ctx context.Context, t target.Target, want string) (Choice, error) {
+// nothing, so both boot the kernel, an image's path, and remember what came of
+// it: if it comes up, that KVM works on this host; if not, that it does not for
+// this kernel, which may itself be to blame.
+func (p Prober) Choose(ctx context.Context, t target.Target, want, kernel string) (Choice, error) {
 	switch want {
 	case string(TCG):
 		return Choice{TCG, "asked for"}, nil
@@ -59,12 +65,12 @@ func (p Prober) Choose(ctx context.Context, t target.Target, want string) (Choic
 	default:
 		return Choice{}, hint.Usage(fmt.Errorf("unknown accelerator %q", want), "use --accel auto, kvm or tcg")
 	}
-	why, err := p.broken(ctx, t)
+	why, err := p.broken(ctx, t, kernel, want == string(KVM))
 	switch {
 	case err != nil:
 		return Choice{}, err
 	case why == "":
-		return Choice{KVM, "a probe guest ran under it"}, nil
+		return Choice{KVM, "a kernel comes up under it"}, nil
 	case want == string(KVM):
 		return Choice{}, hint.New(fmt.Errorf("KVM does not work here: %s", why), "use --accel auto or --accel tcg")
 	default:
@@ -72,8 +78,9 @@ func (p Prober) Choose(ctx context.Context, t target.Target, want string) (Choic
 	}
 }
 
-// broken says why KVM cannot be used, or nothing when it can.
-func (p Prober) broken(ctx context.Context, t target.Target) (string, error) {
+// broken says why KVM cannot be used, or nothing when it can. With insist it
+// does not take that from memory.
+func (p Prober) broken(ctx context.Context, t target.Target, kernel string, insist bool) (string, error) {
 	if !t.Native() {
 		return "KVM cannot run " + t.Name + " on this host", nil
 	}
@@ -87,38 +94,48 @@ func (p Prober) broken(ctx context.Context, t target.Target) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	path := filepath.Join(p.Dir, "kvm-"+t.Name+".json")
-	if why, ok := recall(path, host); ok {
-		if why != "" {
-			why += " (remembered)"
-		}
-		return why, nil
+	image, err := identity(kernel)
+	if err != nil {
+		return "", err
 	}
-	why, err := p.probe(ctx, t)
+	var now syscall.Sysinfo_t
+	if err := syscall.Sysinfo(&now); err != nil {
+		return "", fmt.Errorf("reading how long the host has been up: %w", err)
+	}
+	works := filepath.Join(p.Dir, "kvm-"+t.Name+".json")
+	fails := filepath.Join(p.Dir, fmt.Sprintf("kvm-%s-%.8x.json", t.Name, sha256.Sum256([]byte(kernel))))
+	if a, ok := recall(works); ok && a.Host == host {
+		return "", nil
+	}
+	if a, ok := recall(fails); ok && !insist && a.Host == host && a.Kernel == image && int64(now.Uptime)-a.Uptime < int64(memory.Seconds()) {
+		return a.Broken + " (remembered)", nil
+	}
+	why, err := p.probe(ctx, t, kernel)
 	if err != nil {
 		return "", fmt.Errorf("probing KVM: %w", err)
 	}
-	return why, remember(path, answer{Host: host, Broken: why})
+	if why == "" {
+		return "", remember(works, answer{Host: host})
+	}
+	return why, remember(fails, answer{Host: host, Kernel: image, Broken: why, Uptime: int64(now.Uptime)})
 }
 
 // answer is what is remembered of a probe.
 type answer struct {
-	// Host identifies what was probed.
+	// Host identifies the host, see [fingerprint].
 	Host string `json:"host"`
-	// Broken is why KVM does not work, or empty.
-	Broken string `json:"broken"`
+	// Broken is why KVM does not work for Kernel, or empty: then it works for
+	// all.
+	Broken string `json:"broken,omitempty"`
+	Kernel string `json:"kernel,omitempty"`
+	// Uptime is the host's at the probe, in seconds.
+	Uptime int64 `json:"uptime,omitempty"`
 }
 
-func recall(path, host string) (string, bool) {
+// recall reads an answer. One that is damaged is none: we probe anew.
+func recall(path string) (a answer, ok bool) {
 	text, err := os.ReadFile(path)
-	if err != nil {
-		return "", false
-	}
-	var a answer
-	if json.Unmarshal(text, &a) != nil || a.Host != host {
-		return "", false // another host, or a file that was damaged: probe anew
-	}
-	return a.Broken, true
+	return a, err == nil && json.Unmarshal(text, &a) == nil
 }
 
 func remember(path string, a answer) error {
@@ -126,7 +143,11 @@ func remember(path string, a answer) error {
 	if err != nil {
 		return err
 	}
-	if err := renameio.WriteFile(path, append(text, '\n'), 0o644); err != nil {
+	err = os.MkdirAll(filepath.Dir(path), 0o755)
+	if err == nil {
+		err = renameio.WriteFile(path, append(text, '\n'), 0o644)
+	}
+	if err != nil {
 		return fmt.Errorf("remembering the accelerator: %w", err)
 	}
 	return nil
@@ -134,7 +155,7 @@ func remember(path string, a answer) error {
 
 // fingerprint names everything that an answer depends on: the host's kernel and
 // this boot of it, which has the modules and the hypervisor below it as they
-// are, its processor, the device, the QEMU program and the probe.
+// are, its processor, the device and the QEMU program.
 func fingerprint(device string, t target.Target) (string, error) {
 	var u syscall.Utsname
 	if err := syscall.Uname(&u); err != nil {
@@ -164,31 +185,32 @@ func fingerprint(device string, t target.Target) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	info, err := os.Stat(program)
+	qemu, err := identity(program)
 	if err != nil {
-		return "", fmt.Errorf("reading the age of QEMU: %w", err)
+		return "", err
 	}
-	return fmt.Sprintf("linux %s, boot %s; %s; %s; %s %d %d; probe %x", release.String(), bytes.TrimSpace(boot), cpu, device,
-		program, info.Size(), info.ModTime().UnixNano(), sha256.Sum256(t.ProbeImage)), nil
+	return fmt.Sprintf("linux %s, boot %s; %s; %s; %s", release.String(), bytes.TrimSpace(boot), cpu, device, qemu), nil
 }
 
-// probe boots a guest under KVM that counts, prints one byte and spins. It returns
-// why that failed, or nothing.
-func (p Prober) probe(ctx context.Context, t target.Target) (string, error) {
-	// Kept: a file with a fixed place needs no clearing up, whatever ends us.
-	image := filepath.Join(p.Dir, "probe-"+t.Name)
-	if err := os.MkdirAll(p.Dir, 0o755); err != nil {
-		return "", err
+// identity names a file as it is now.
+func identity(path string) (string, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return "", fmt.Errorf("looking at what KVM is to run: %w", err)
 	}
-	if err := renameio.WriteFile(image, t.ProbeImage, 0o644); err != nil {
-		return "", err
-	}
+	return fmt.Sprintf("%s %d %d", path, info.Size(), info.ModTime().UnixNano()), nil
+}
 
+// probe boots a kernel under KVM, and returns why that failed, or nothing. The
+// kernel gets no file system and may print emergencies alone, so its first byte
+// is of the panic with which such a boot ends: everything that a kernel does on
+// its way to init has run by then.
+func (p Prober) probe(ctx context.Context, t target.Target, kernel string) (string, error) {
 	var printed atomic.Bool
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var log bytes.Buffer
-	exit, err := Machine{Target: t, Accel: KVM, Kernel: image, MemoryMiB: 128}.Run(ctx, Watch{
+	exit, err := Machine{Target: t, Accel: KVM, Kernel: kernel, MemoryMiB: 256, KernelArgs: []string{"loglevel=1"}}.Run(ctx, Watch{
 		Console: writerFunc(func(b []byte) (int, error) {
 			printed.Store(true)
 			cancel(errPrinted)
@@ -199,21 +221,24 @@ func (p Prober) probe(ctx context.Context, t target.Target) (string, error) {
 		Silence:  p.Patience,
 		Deadline: p.Patience,
 	})
-	switch {
-	case err != nil:
+	if err != nil {
 		return "", err
-	case printed.Load():
+	}
+	if printed.Load() {
 		return "", nil
+	}
+	line, _, _ := strings.Cut(strings.TrimSpace(log.String()), "\n")
+	said := strings.TrimSuffix(": "+strings.TrimSpace(line), ": ")
+	switch {
 	case errors.Is(exit.Killed, ErrSilence), errors.Is(exit.Killed, ErrDeadline):
-		return fmt.Sprintf("a guest under KVM printed nothing within %v", p.Patience), nil
+		return fmt.Sprintf("the kernel did not come up within %v under KVM%s", p.Patience, said), nil
 	case exit.Killed != nil:
 		return "", exit.Killed
 	}
-	line, _, _ := strings.Cut(strings.TrimSpace(log.String()), "\n")
-	return fmt.Sprintf("QEMU ended with code %d under KVM: %s", exit.Code, strings.TrimSpace(line)), nil
+	return fmt.Sprintf("QEMU ended with code %d under KVM%s", exit.Code, said), nil
 }
 
-var errPrinted = errors.New("the probe guest printed")
+var errPrinted = errors.New("the kernel printed")
 
 type writerFunc func([]byte) (int, error)
 
