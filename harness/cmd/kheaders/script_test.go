@@ -4,6 +4,7 @@ package main
 
 import (
 	"errors"
+	"flag"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,10 +15,27 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/kheaders/kheaders/harness/target"
+	"github.com/kheaders/kheaders/tests/replay"
 )
 
+var update = flag.Bool("update", false, "rewrite what the scripts compare with")
+
 func TestMain(m *testing.M) {
+	// The fakes are this binary under other names. Unlike kheaders they are
+	// links in a script's own directory, so that it can remove them.
+	if program := fakes()[filepath.Base(os.Args[0])]; program != nil {
+		program()
+	}
 	testscript.Main(m, map[string]func(){"kheaders": main})
+}
+
+// fakes are the programs of package replay.
+func fakes() map[string]func() {
+	var emulators []string
+	for _, t := range target.All() {
+		emulators = append(emulators, t.QEMU)
+	}
+	return replay.Programs(emulators...)
 }
 
 // TestScripts runs the specification of the command line, which is in
@@ -31,22 +49,38 @@ func TestScripts(t *testing.T) {
 		Dir:                 "../../../tests/script",
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
+		UpdateScripts:       *update,
 		Setup:               func(env *testscript.Env) error { return setup(env, tree) },
-		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"fails": fails},
+		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "fails": fails},
 	})
 }
 
 // genuine are the programs that the toy kernel tree and the fakes need.
 var genuine = []string{
-	"awk", "basename", "cat", "cp", "diff", "env", "false", "git", "grep", "gzip", "head", "ln", "ls", "make", "mkdir", "mv", "patch",
-	"printf", "rm", "sed", "setpriv", "sh", "sleep", "tar", "touch", "true", "wc", "xz",
+	"awk", "basename", "cat", "chmod", "cp", "diff", "env", "false", "git", "grep", "gzip", "head", "ln", "ls", "make", "mkdir", "mv", "patch",
+	"printf", "rm", "sed", "setpriv", "sh", "sleep", "tail", "tar", "touch", "true", "wc", "xz",
+}
+
+// sources are the sources of kheaders, as far as guests are made of them.
+var sources = map[string]string{
+	"go.sum":                    "",
+	"initramfs/agent/main.go":   "package main\n",
+	"tests/guest/guest_test.go": "package guest\n\nfunc TestProc(*testing.T)  {}\nfunc TestSysfs(*testing.T) {}\n",
 }
 
 // setup makes a script's world: $WORK/linux is a copy of the toy kernel tree,
-// and $WORK/tools is all that there is in PATH besides kheaders.
+// $WORK/tools is all that there is in PATH besides kheaders, and with a go.mod
+// $WORK is a clone of kheaders.
 func setup(env *testscript.Env, tree string) error {
 	if err := os.CopyFS(filepath.Join(env.WorkDir, "linux"), os.DirFS(tree)); err != nil {
 		return err
+	}
+	if _, err := os.Stat(filepath.Join(env.WorkDir, "go.mod")); err == nil {
+		for name, text := range sources {
+			if err := write(filepath.Join(env.WorkDir, name), text); err != nil {
+				return err
+			}
+		}
 	}
 	tools := filepath.Join(env.WorkDir, "tools")
 	if err := os.Mkdir(tools, 0o755); err != nil {
@@ -61,19 +95,28 @@ func setup(env *testscript.Env, tree string) error {
 			return err
 		}
 	}
-	fakes := []string{"bc", "bison", "cpio", "flex", "gcc", "ld", "openssl", "perl"}
+	mute := []string{"bc", "bison", "cpio", "flex", "gcc", "ld", "openssl", "perl"}
 	for _, a := range target.All() {
-		fakes = append(fakes, a.CrossPrefix+"gcc", a.CrossPrefix+"ld", a.QEMU)
+		mute = append(mute, a.CrossPrefix+"gcc", a.CrossPrefix+"ld")
+		if a.Native() {
+			env.Setenv("NATIVE", a.Name)
+		}
 	}
-	for _, name := range fakes {
+	for _, name := range mute {
 		if err := fake(tools, name, `echo "`+name+` 1.0, a fake"`); err != nil {
 			return err
 		}
 	}
-	// What would take seconds waits for its end instead.
-	if err := fake(tools, "go", "exec sleep 600"); err != nil {
+	self, err := os.Executable()
+	if err != nil {
 		return err
 	}
+	for name := range fakes() {
+		if err := os.Symlink(self, filepath.Join(tools, name)); err != nil {
+			return err
+		}
+	}
+	env.Setenv(replay.DirVariable, filepath.Join(env.WorkDir, "guest"))
 	bin, err := exec.LookPath("kheaders")
 	if err != nil {
 		return err
@@ -85,20 +128,28 @@ func setup(env *testscript.Env, tree string) error {
 	return nil
 }
 
+// write writes a file that the script does not have itself.
+func write(path, text string) error {
+	if _, err := os.Stat(path); err == nil {
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(path, []byte(text), 0o644)
+}
+
 // fake writes a shell script that stands for a program.
 func fake(dir, name, text string) error {
 	return os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+text+"\n"), 0o755)
 }
 
-// fails runs a program that must fail as the contract says:
+// exits runs a program that must end with that exit code:
 //
-//	fails CODE PROGRAM [ARG...]
-//
-// It checks the exit code, and that stderr has one line with an error and one
-// with a hint, of which neither is empty.
-func fails(ts *testscript.TestScript, neg bool, args []string) {
+//	exits CODE PROGRAM [ARG...]
+func exits(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
-		ts.Fatalf("usage: fails CODE PROGRAM [ARG...]")
+		ts.Fatalf("usage: exits CODE PROGRAM [ARG...]")
 	}
 	want, err := strconv.Atoi(args[0])
 	if err != nil || want == 0 {
@@ -114,6 +165,16 @@ func fails(ts *testscript.TestScript, neg bool, args []string) {
 	case exit.ExitCode() != want:
 		ts.Fatalf("the exit code is %d, not %d", exit.ExitCode(), want)
 	}
+}
+
+// fails runs a program that must fail as the contract says:
+//
+//	fails CODE PROGRAM [ARG...]
+//
+// It checks the exit code, and that stderr has one line with an error and one
+// with a hint, of which neither is empty.
+func fails(ts *testscript.TestScript, neg bool, args []string) {
+	exits(ts, neg, args)
 	count := map[string]int{}
 	for line := range strings.Lines(ts.ReadFile("stderr")) {
 		for _, kind := range []string{"error: ", "hint: "} {

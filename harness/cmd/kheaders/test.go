@@ -33,7 +33,6 @@ func (c *call) optionsOf(archs ...string) *harness.Options {
 	c.flags.BoolVar(&o.BPF, "bpf", false, "have the guest load a BPF program that clang has compiled against the archive")
 	c.flags.IntVar(&o.Jobs, "jobs", 0, "run `N` compilers at once (default one per processor)")
 	c.flags.Var((*words)(&o.KernelArgs), "append", "add `ARGS` to the kernel's command line: loglevel=8 shows the whole boot")
-	c.flags.StringVar(&o.Tests, "tests", guest.Tests, "run the guest tests of this Go `PACKAGE`")
 	c.compressorFlag(&o.Compressor)
 	return o
 }
@@ -51,6 +50,7 @@ func (w *words) Set(text string) error {
 // testFlags declares the flags of a run whose guest tests something.
 func (c *call) testFlags(o *harness.Options) {
 	c.flags.BoolVar(&o.Thorough, "thorough", false, "have the guest decode the whole archive, not its start")
+	c.flags.StringVar(&o.Tests, "tests", guest.Tests, "run the guest tests of this Go `PACKAGE`")
 	c.flags.StringVar(&o.Allow, "allow", "", "let the kernel report what is listed in `FILE`, as NAME: TEXT # REASON a line")
 	c.flags.BoolVar(&o.Keep, "keep", false, "keep copies of all that is booted with the results")
 	c.flags.DurationVar(&o.Silence, "silence", 0, "give a guest up after this `TIME` without output under KVM; ten times that under TCG (default 6s)")

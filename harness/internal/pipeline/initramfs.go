@@ -40,7 +40,7 @@ func WriteInitramfs(ctx context.Context, b guest.Builder, t target.Target, modul
 		Contents: stage.Contents{
 			Target: t, Release: info.Release(), Archive: stage.File{SHA256: info.SHA256, Size: info.Size},
 			Carrier: stage.Carrier{Module: stage.File{Path: module}},
-			Limits:  guestLimits(DefaultLimits.Scale(t.Slowdown)),
+			Limits:  DefaultLimits.Scale(t.Slowdown),
 		},
 	})
 	return err

@@ -137,6 +137,16 @@ func (c *cell) image(m made, shell bool) (stage.File, error) {
 	})
 }
 
+// bootMachine is the machine that is judged. It boots what is kept, where something
+// is, so that its command line still works when the cache has gone.
+func (c *cell) bootMachine(m made) qemu.Machine {
+	machine := c.machine(m, m.image.Path)
+	if c.Keep {
+		machine.Kernel = filepath.Join(c.path(keptDir), filepath.Base(machine.Kernel))
+	}
+	return machine
+}
+
 // machine describes the virtual machine that boots an image.
 func (c *cell) machine(m made, image string) qemu.Machine {
 	return qemu.Machine{
@@ -158,7 +168,7 @@ func (c *cell) boot(ctx context.Context, m made) (stage.Booted, error) {
 	c.say("boot", "%s: %s", m.accel.Accel, m.accel.Why)
 	defer c.timed("boot", time.Now())
 	return stage.Boot(ctx, stage.BootInput{
-		Machine: c.machine(m, m.image.Path), Limits: c.limits(m), Allow: c.Allow, Dir: c.dir,
+		Machine: c.bootMachine(m), Limits: c.limits(m), Allow: c.Allow, Dir: c.dir,
 		Ended: func(test verdict.Test) { c.say("test", "%s", report.Progress(test)) },
 	})
 }

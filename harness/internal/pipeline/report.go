@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"path/filepath"
 	"slices"
 
 	"github.com/kheaders/kheaders/harness/internal/hint"
@@ -104,11 +103,7 @@ func (c *cell) again(m made) string {
 	if m.image.Path == "" {
 		return ""
 	}
-	machine := c.machine(m, m.image.Path)
-	if c.Keep {
-		machine.Kernel = c.path(keptDir + "/" + filepath.Base(machine.Kernel))
-	}
-	argv, err := machine.Command(c.path("console.again.log"), c.path("events.again.jsonl"))
+	argv, err := c.bootMachine(m).Command(c.path("console.again.log"), c.path("events.again.jsonl"))
 	if err != nil {
 		return "" // Boot fails of the same, and says so
 	}

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package replay
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/kheaders/kheaders/initramfs/wire"
+)
+
+// DirVariable names the environment variable with the directory that the fake
+// QEMU reads and writes. Its files say what the machine does; each may be
+// missing, and one in a directory of QEMU's name is for that QEMU alone:
+//
+//	console       what the kernel prints
+//	events.jsonl  what the guest reports
+//	stderr        what QEMU itself says
+//	exit          QEMU's exit code, or the name of the signal that ends it, or
+//	              "hang" when it does not end, "flood" when it reports for ever
+//
+// Without console the guest prints a line, and without events.jsonl it is
+// healthy. ${SHA256}, ${SIZE}, ${RELEASE} and ${MACHINE} are what the plan expects.
+// In return it writes
+//
+//	booted/argv       QEMU's command lines, one a line
+//	booted/plan.json  the last guest's plan
+//	booted/files      the names and sizes of the files in its initramfs
+const DirVariable = "GUEST"
+
+// machine is a QEMU that has been started.
+type machine struct {
+	// name is what it was called, and dir what DirVariable says.
+	name, dir string
+	args      []string
+	// kernel and files are what is booted.
+	kernel []byte
+	files  map[string][]byte
+	plan   wire.Plan
+}
+
+// emulate is QEMU. It does not return.
+func emulate(argv []string) {
+	m := machine{name: filepath.Base(argv[0]), dir: os.Getenv(DirVariable), args: argv[1:]}
+	err := m.load()
+	if err == nil {
+		err = m.run()
+	}
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "%s: %v\n", m.name, err)
+		os.Exit(1)
+	}
+	end(m.script("exit", "0"))
+}
+
+// load reads what is to be booted.
+func (m *machine) load() (err error) {
+	if err := os.MkdirAll(filepath.Join(m.dir, "booted"), 0o755); err != nil {
+		return err
+	}
+	if err := m.note("argv", os.O_APPEND, m.name+" "+strings.Join(m.args, " ")+"\n"); err != nil {
+		return err
+	}
+	if m.kernel, err = os.ReadFile(option(m.args, "-kernel")); err != nil {
+		return fmt.Errorf("could not load kernel: %w", err)
+	}
+	path := option(m.args, "-initrd")
+	if path == "" {
+		return nil
+	}
+	image, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("could not load initrd: %w", err)
+	}
+	if m.files, err = unpack(image); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	if m.plan, err = readPlan(m.files); err != nil {
+		return err
+	}
+	var list strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(m.files)) {
+		fmt.Fprintf(&list, "%s %d\n", name, len(m.files[name]))
+	}
+	return errors.Join(
+		m.note("files", os.O_TRUNC, list.String()),
+		m.note("plan.json", os.O_TRUNC, string(m.files[strings.TrimPrefix(wire.PlanPath, "/")])),
+	)
+}
+
+// note writes a file for the script to look at.
+func (m *machine) note(name string, how int, text string) error {
+	f, err := os.OpenFile(filepath.Join(m.dir, "booted", name), os.O_CREATE|os.O_WRONLY|how, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text)
+	return errors.Join(err, f.Close())
+}
+
+// script returns one of the files that say what the machine does.
+func (m *machine) script(name, otherwise string) string {
+	for _, dir := range []string{filepath.Join(m.dir, m.name), m.dir} {
+		if text, err := os.ReadFile(filepath.Join(dir, name)); err == nil {
+			return m.expand(string(text))
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return err.Error()
+		}
+	}
+	return otherwise
+}
+
+func (m *machine) expand(text string) string {
+	return strings.NewReplacer(
+		"${SHA256}", m.plan.Expect.SHA256, "${SIZE}", strconv.FormatInt(m.plan.Expect.Size, 10),
+		"${RELEASE}", m.plan.Expect.Release, "${MACHINE}", m.plan.Expect.Machine,
+	).Replace(text)
+}
+
+// run says all that the machine has to say.
+func (m *machine) run() error {
+	console := io.Writer(os.Stdout)
+	if file, err := m.device("console"); err != nil {
+		return err
+	} else if file != nil {
+		console = file
+	}
+	if m.files == nil {
+		// A kernel without a user space is there to see whether it runs.
+		if _, err := io.WriteString(console, "!"); err != nil {
+			return err
+		}
+		end("hang")
+	}
+	said := m.script("console", "[    0.000000] Linux version "+m.plan.Expect.Release+"\n")
+	if _, err := io.WriteString(console, said); err != nil {
+		return err
+	}
+	if _, err := io.WriteString(os.Stderr, m.script("stderr", "")); err != nil {
+		return err
+	}
+	if m.plan.TestBinary == "" {
+		_, err := io.WriteString(console, "a shell\n")
+		return err
+	}
+	events, err := m.device("events")
+	if err != nil {
+		return err
+	}
+	if events == nil {
+		return errors.New("nobody listens to the guest's events")
+	}
+	healthy, err := m.healthy()
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(events, m.script("events.jsonl", healthy))
+	for strings.TrimSpace(m.script("exit", "")) == "flood" && err == nil {
+		_, err = fmt.Fprintf(events, `{"kind":"output","output":"%s"}`+"\n", strings.Repeat("again ", 4<<10))
+	}
+	return err
+}
+
+// device opens the file behind a character device, or returns nil when there
+// is none.
+func (m *machine) device(id string) (*os.File, error) {
+	for _, arg := range m.args {
+		if path, ok := strings.CutPrefix(arg, "file,id="+id+",path="); ok {
+			return os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o644)
+		}
+	}
+	return nil, nil
+}
+
+// end ends QEMU as a script says.
+func end(how string) {
+	how = strings.TrimSpace(how)
+	if how == "hang" {
+		time.Sleep(time.Hour)
+	}
+	if s := unix.SignalNum(how); s != 0 {
+		_ = syscall.Kill(os.Getpid(), s)
+		time.Sleep(time.Hour)
+	}
+	code, err := strconv.Atoi(how)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "%q is no end\n", how)
+		code = 1
+	}
+	os.Exit(code)
+}
