@@ -5,15 +5,11 @@ package report
 import (
 	"bytes"
 	"encoding/json"
-	"encoding/xml"
 	"errors"
 	"flag"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"regexp"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -353,119 +349,6 @@ func TestOSName(t *testing.T) {
 			t.Errorf("%q is %q, want %q", in, got, want)
 		}
 	}
-}
-
-// An empty run has lists and no nulls.
-func TestJSONEmpty(t *testing.T) {
-	var buf bytes.Buffer
-	if err := (Run{Cells: []Cell{{}}}).JSON(&buf); err != nil {
-		t.Fatal(err)
-	}
-	if strings.Contains(buf.String(), "null") {
-		t.Error(buf.String())
-	}
-}
-
-// results.json can be read back.
-func TestJSONBack(t *testing.T) {
-	var buf bytes.Buffer
-	want := sample("/results")
-	if err := want.JSON(&buf); err != nil {
-		t.Fatal(err)
-	}
-	dec := json.NewDecoder(&buf)
-	dec.DisallowUnknownFields()
-	var got Run
-	if err := dec.Decode(&got); err != nil {
-		t.Fatal(err)
-	}
-	if len(got.Cells) != len(want.Cells) || got.Cells[0].Digests.Guest != digest || got.Cells[1].Verdict != verdict.KernelSplat {
-		t.Errorf("%+v", got)
-	}
-}
-
-// What a guest printed cannot make the XML ill-formed, and the counts are
-// those of the elements.
-func TestJUnitWellFormed(t *testing.T) {
-	var buf bytes.Buffer
-	if err := sample("out").JUnit(&buf); err != nil {
-		t.Fatal(err)
-	}
-	var back junitSuites
-	if err := xml.Unmarshal(buf.Bytes(), &back); err != nil {
-		t.Fatal(err)
-	}
-	total := 0
-	for _, s := range back.Suites {
-		n := junitCounts{Time: s.Time}
-		for _, c := range s.Cases {
-			n.Tests++
-			switch {
-			case c.Failure != nil:
-				n.Failures++
-			case c.Error != nil:
-				n.Errors++
-			case c.Skipped != nil:
-				n.Skipped++
-			}
-		}
-		if n != s.junitCounts {
-			t.Errorf("%s counts %+v, has %+v", s.Name, s.junitCounts, n)
-		}
-		total += n.Tests
-	}
-	if total != back.Tests || back.Failures+back.Errors == 0 {
-		t.Errorf("counts %+v, has %d", back.junitCounts, total)
-	}
-}
-
-// The KTAP obeys its grammar: plans match, numbers count up, and nothing but
-// the known lines is in it.
-func TestKTAPGrammar(t *testing.T) {
-	var buf bytes.Buffer
-	if err := sample("out").KTAP(&buf); err != nil {
-		t.Fatal(err)
-	}
-	var (
-		version = regexp.MustCompile(`^( *)KTAP version 1$`)
-		plan    = regexp.MustCompile(`^( *)1\.\.([0-9]+)$`)
-		result  = regexp.MustCompile(`^( *)(ok|not ok) ([0-9]+) ([^#]+?)( # .+)?$`)
-		comment = regexp.MustCompile(`^( *)# `)
-	)
-	planned, seen := map[string]int{}, map[string]int{}
-	check := func(indent string) {
-		if planned[indent] != seen[indent] {
-			t.Errorf("%q: %d planned, %d seen", indent, planned[indent], seen[indent])
-		}
-	}
-	depth := ""
-	for line := range strings.Lines(buf.String()) {
-		line = strings.TrimSuffix(line, "\n")
-		if m := version.FindStringSubmatch(line); m != nil {
-			depth = m[1]
-			seen[depth] = 0
-			continue
-		}
-		if m := plan.FindStringSubmatch(line); m != nil {
-			planned[m[1]], _ = strconv.Atoi(m[2])
-			continue
-		}
-		if m := result.FindStringSubmatch(line); m != nil {
-			if len(m[1]) < len(depth) {
-				check(depth)
-				depth = m[1]
-			}
-			seen[m[1]]++
-			if m[3] != fmt.Sprint(seen[m[1]]) {
-				t.Errorf("%q is number %d", line, seen[m[1]])
-			}
-			continue
-		}
-		if !comment.MatchString(line) {
-			t.Errorf("no KTAP: %q", line)
-		}
-	}
-	check("")
 }
 
 func TestProgress(t *testing.T) {

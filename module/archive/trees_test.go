@@ -63,84 +63,87 @@ var toyFiles = []archive.File{
 	{Name: "include/stale.h", Path: "obj/include/stale.h"},
 }
 
+// selections are pairs of trees, with what is in them apart from toyFiles.
+var selections = []struct {
+	name string
+	edit func(fstest.MapFS, *archive.Trees)
+	want func(map[string]string)
+}{
+	{name: "two trees"},
+	{
+		name: "built inside the source tree",
+		edit: func(m fstest.MapFS, t *archive.Trees) {
+			for _, f := range toyFiles {
+				m["in/"+f.Name] = m[f.Path]
+			}
+			t.Source, t.Build = "in", ""
+		},
+		want: func(w map[string]string) {
+			for name := range w {
+				w[name] = "in/" + name
+			}
+		},
+	},
+	{
+		name: "trees are links",
+		edit: func(m fstest.MapFS, t *archive.Trees) {
+			m["lib/source"] = link("../src")
+			m["lib/build"] = link("/elsewhere/../obj")
+			t.Source, t.Build = "lib/source", "lib/build"
+		},
+	},
+	{
+		name: "links to files",
+		edit: func(m fstest.MapFS, _ *archive.Trees) {
+			m["src/include/link.h"] = link("linux/types.h")
+			m["src/include/far.h"] = link("../kernel/private.h")
+			m["src/include/chain.h"] = link("link.h")
+			m["src/include/absolute.h"] = link("/src/include/link.h")
+			m["src/include/no-header"] = link("../../elsewhere/include/outside.h")
+		},
+		want: func(w map[string]string) {
+			w["include/link.h"] = "src/include/linux/types.h"
+			w["include/far.h"] = "src/kernel/private.h"
+			w["include/chain.h"] = "src/include/linux/types.h"
+			w["include/absolute.h"] = "src/include/linux/types.h"
+		},
+	},
+	{
+		name: "links to directories of the other tree",
+		edit: func(m fstest.MapFS, _ *archive.Trees) {
+			m["obj/include/linux"] = link("../../src/include/linux")
+			m["obj/arch/x86/include/asm"] = link("/src/arch/x86/include/asm")
+		},
+	},
+	{
+		name: "include itself is a link",
+		edit: func(m fstest.MapFS, _ *archive.Trees) {
+			for _, f := range []string{"autoconf.h", "utsrelease.h"} {
+				m["obj/real/generated/"+f] = m["obj/include/generated/"+f]
+			}
+			m["obj/real/stale.h"] = m["obj/include/stale.h"]
+			for name := range m {
+				if len(name) > 12 && name[:12] == "obj/include/" {
+					delete(m, name)
+				}
+			}
+			m["obj/include"] = link("real")
+		},
+		want: func(w map[string]string) {
+			w["include/generated/autoconf.h"] = "obj/real/generated/autoconf.h"
+			w["include/generated/utsrelease.h"] = "obj/real/generated/utsrelease.h"
+			w["include/stale.h"] = "obj/real/stale.h"
+		},
+	},
+	{
+		name: "object tree without arch",
+		edit: func(m fstest.MapFS, _ *archive.Trees) { delete(m, "obj/arch/x86/include/generated/asm/a.h") },
+		want: func(w map[string]string) { delete(w, "arch/x86/include/generated/asm/a.h") },
+	},
+}
+
 func TestSelect(t *testing.T) {
-	for _, tt := range []struct {
-		name string
-		edit func(fstest.MapFS, *archive.Trees)
-		want func(map[string]string)
-	}{
-		{name: "two trees"},
-		{
-			name: "built inside the source tree",
-			edit: func(m fstest.MapFS, t *archive.Trees) {
-				for _, f := range toyFiles {
-					m["in/"+f.Name] = m[f.Path]
-				}
-				t.Source, t.Build = "in", ""
-			},
-			want: func(w map[string]string) {
-				for name := range w {
-					w[name] = "in/" + name
-				}
-			},
-		},
-		{
-			name: "trees are links",
-			edit: func(m fstest.MapFS, t *archive.Trees) {
-				m["lib/source"] = link("../src")
-				m["lib/build"] = link("/elsewhere/../obj")
-				t.Source, t.Build = "lib/source", "lib/build"
-			},
-		},
-		{
-			name: "links to files",
-			edit: func(m fstest.MapFS, _ *archive.Trees) {
-				m["src/include/link.h"] = link("linux/types.h")
-				m["src/include/far.h"] = link("../kernel/private.h")
-				m["src/include/chain.h"] = link("link.h")
-				m["src/include/absolute.h"] = link("/src/include/link.h")
-				m["src/include/no-header"] = link("../../elsewhere/include/outside.h")
-			},
-			want: func(w map[string]string) {
-				w["include/link.h"] = "src/include/linux/types.h"
-				w["include/far.h"] = "src/kernel/private.h"
-				w["include/chain.h"] = "src/include/linux/types.h"
-				w["include/absolute.h"] = "src/include/linux/types.h"
-			},
-		},
-		{
-			name: "links to directories of the other tree",
-			edit: func(m fstest.MapFS, _ *archive.Trees) {
-				m["obj/include/linux"] = link("../../src/include/linux")
-				m["obj/arch/x86/include/asm"] = link("/src/arch/x86/include/asm")
-			},
-		},
-		{
-			name: "include itself is a link",
-			edit: func(m fstest.MapFS, _ *archive.Trees) {
-				for _, f := range []string{"autoconf.h", "utsrelease.h"} {
-					m["obj/real/generated/"+f] = m["obj/include/generated/"+f]
-				}
-				m["obj/real/stale.h"] = m["obj/include/stale.h"]
-				for name := range m {
-					if len(name) > 12 && name[:12] == "obj/include/" {
-						delete(m, name)
-					}
-				}
-				m["obj/include"] = link("real")
-			},
-			want: func(w map[string]string) {
-				w["include/generated/autoconf.h"] = "obj/real/generated/autoconf.h"
-				w["include/generated/utsrelease.h"] = "obj/real/generated/utsrelease.h"
-				w["include/stale.h"] = "obj/real/stale.h"
-			},
-		},
-		{
-			name: "object tree without arch",
-			edit: func(m fstest.MapFS, _ *archive.Trees) { delete(m, "obj/arch/x86/include/generated/asm/a.h") },
-			want: func(w map[string]string) { delete(w, "arch/x86/include/generated/asm/a.h") },
-		},
-	} {
+	for _, tt := range selections {
 		t.Run(tt.name, func(t *testing.T) {
 			fsys, files := kernel(), map[string]string{}
 			trees := toyTrees(fsys)
@@ -178,112 +181,115 @@ func TestSelectOrder(t *testing.T) {
 	}
 }
 
+// refusedTrees are pairs of trees from which no archive can be made.
+var refusedTrees = []struct {
+	name string
+	edit func(fstest.MapFS, *archive.Trees)
+	path string // of a LinkError
+	is   error
+	text string
+}{
+	{
+		name: "not prepared",
+		edit: func(m fstest.MapFS, _ *archive.Trees) { delete(m, "obj/include/generated/autoconf.h") },
+		text: "obj has no include/generated/autoconf.h",
+	},
+	{
+		name: "prepared in the source tree only",
+		edit: func(m fstest.MapFS, _ *archive.Trees) {
+			m["src/include/generated/autoconf.h"] = m["obj/include/generated/autoconf.h"]
+			delete(m, "obj/include/generated/autoconf.h")
+		},
+		text: "obj has no include/generated/autoconf.h",
+	},
+	{
+		name: "link to nowhere",
+		edit: func(m fstest.MapFS, _ *archive.Trees) { m["src/include/a.h"] = link("missing.h") },
+		path: "src/include/a.h",
+		is:   fs.ErrNotExist,
+		text: "symbolic link src/include/a.h -> missing.h: lstat src/include/missing.h: file does not exist",
+	},
+	{
+		name: "link outside",
+		edit: func(m fstest.MapFS, _ *archive.Trees) {
+			m["src/include/a.h"] = link("../../elsewhere/include/outside.h")
+		},
+		path: "src/include/a.h",
+		is:   archive.ErrOutside,
+		text: "symbolic link src/include/a.h -> ../../elsewhere/include/outside.h: leads outside the kernel trees",
+	},
+	{
+		name: "link to a directory outside",
+		edit: func(m fstest.MapFS, _ *archive.Trees) { m["obj/include/acpi"] = link("/elsewhere/include") },
+		path: "obj/include/acpi",
+		is:   archive.ErrOutside,
+	},
+	{
+		name: "a neighbour whose name starts like ours",
+		edit: func(m fstest.MapFS, _ *archive.Trees) {
+			m["src2/a.h"] = file("x")
+			m["src/include/a.h"] = link("/src2/a.h")
+		},
+		path: "src/include/a.h",
+		is:   archive.ErrOutside,
+	},
+	{
+		name: "link to itself",
+		edit: func(m fstest.MapFS, _ *archive.Trees) { m["src/include/a.h"] = link("a.h") },
+		path: "src/include/a.h",
+		is:   archive.ErrLoop,
+	},
+	{
+		name: "link to a directory that holds it",
+		edit: func(m fstest.MapFS, _ *archive.Trees) { m["src/include/linux/up"] = link("..") },
+		path: "src/include/linux/up",
+		is:   archive.ErrLoop,
+	},
+	{
+		name: "link through a file",
+		edit: func(m fstest.MapFS, _ *archive.Trees) { m["src/include/a.h"] = link("linux/types.h/b.h") },
+		path: "src/include/a.h",
+	},
+	{
+		name: "include leads outside",
+		edit: func(m fstest.MapFS, _ *archive.Trees) {
+			delete(m, "src/arch/x86/include/asm/page.h")
+			m["src/arch/x86/include"] = link("/elsewhere/include")
+		},
+		path: "src/arch/x86/include",
+		is:   archive.ErrOutside,
+	},
+	{
+		name: "no such architecture",
+		edit: func(_ fstest.MapFS, t *archive.Trees) { t.SrcArch = "vax" },
+		is:   fs.ErrNotExist,
+		text: "finding src/arch/vax/include: lstat src/arch/vax: file does not exist",
+	},
+	{
+		name: "no such tree",
+		edit: func(_ fstest.MapFS, t *archive.Trees) { t.Build = "missing" },
+		is:   fs.ErrNotExist,
+		text: "finding the tree missing: lstat missing: file does not exist",
+	},
+	{
+		name: "include is a file",
+		edit: func(m fstest.MapFS, _ *archive.Trees) {
+			delete(m, "obj/arch/x86/include/generated/asm/a.h")
+			m["obj/arch/x86/include"] = file("")
+		},
+		text: "obj/arch/x86/include is not a directory",
+	},
+	{
+		name: "a device",
+		edit: func(m fstest.MapFS, _ *archive.Trees) {
+			m["src/include/a.h"] = &fstest.MapFile{Mode: fs.ModeNamedPipe | 0o600}
+		},
+		text: "src/include/a.h is neither a file nor a directory",
+	},
+}
+
 func TestSelectRefuses(t *testing.T) {
-	for _, tt := range []struct {
-		name string
-		edit func(fstest.MapFS, *archive.Trees)
-		path string // of a LinkError
-		is   error
-		text string
-	}{
-		{
-			name: "not prepared",
-			edit: func(m fstest.MapFS, _ *archive.Trees) { delete(m, "obj/include/generated/autoconf.h") },
-			text: "obj has no include/generated/autoconf.h",
-		},
-		{
-			name: "prepared in the source tree only",
-			edit: func(m fstest.MapFS, _ *archive.Trees) {
-				m["src/include/generated/autoconf.h"] = m["obj/include/generated/autoconf.h"]
-				delete(m, "obj/include/generated/autoconf.h")
-			},
-			text: "obj has no include/generated/autoconf.h",
-		},
-		{
-			name: "link to nowhere",
-			edit: func(m fstest.MapFS, _ *archive.Trees) { m["src/include/a.h"] = link("missing.h") },
-			path: "src/include/a.h",
-			is:   fs.ErrNotExist,
-			text: "symbolic link src/include/a.h -> missing.h: lstat src/include/missing.h: file does not exist",
-		},
-		{
-			name: "link outside",
-			edit: func(m fstest.MapFS, _ *archive.Trees) {
-				m["src/include/a.h"] = link("../../elsewhere/include/outside.h")
-			},
-			path: "src/include/a.h",
-			is:   archive.ErrOutside,
-			text: "symbolic link src/include/a.h -> ../../elsewhere/include/outside.h: leads outside the kernel trees",
-		},
-		{
-			name: "link to a directory outside",
-			edit: func(m fstest.MapFS, _ *archive.Trees) { m["obj/include/acpi"] = link("/elsewhere/include") },
-			path: "obj/include/acpi",
-			is:   archive.ErrOutside,
-		},
-		{
-			name: "a neighbour whose name starts like ours",
-			edit: func(m fstest.MapFS, _ *archive.Trees) {
-				m["src2/a.h"] = file("x")
-				m["src/include/a.h"] = link("/src2/a.h")
-			},
-			path: "src/include/a.h",
-			is:   archive.ErrOutside,
-		},
-		{
-			name: "link to itself",
-			edit: func(m fstest.MapFS, _ *archive.Trees) { m["src/include/a.h"] = link("a.h") },
-			path: "src/include/a.h",
-			is:   archive.ErrLoop,
-		},
-		{
-			name: "link to a directory that holds it",
-			edit: func(m fstest.MapFS, _ *archive.Trees) { m["src/include/linux/up"] = link("..") },
-			path: "src/include/linux/up",
-			is:   archive.ErrLoop,
-		},
-		{
-			name: "link through a file",
-			edit: func(m fstest.MapFS, _ *archive.Trees) { m["src/include/a.h"] = link("linux/types.h/b.h") },
-			path: "src/include/a.h",
-		},
-		{
-			name: "include leads outside",
-			edit: func(m fstest.MapFS, _ *archive.Trees) {
-				delete(m, "src/arch/x86/include/asm/page.h")
-				m["src/arch/x86/include"] = link("/elsewhere/include")
-			},
-			path: "src/arch/x86/include",
-			is:   archive.ErrOutside,
-		},
-		{
-			name: "no such architecture",
-			edit: func(_ fstest.MapFS, t *archive.Trees) { t.SrcArch = "vax" },
-			is:   fs.ErrNotExist,
-			text: "finding src/arch/vax/include: lstat src/arch/vax: file does not exist",
-		},
-		{
-			name: "no such tree",
-			edit: func(_ fstest.MapFS, t *archive.Trees) { t.Build = "missing" },
-			is:   fs.ErrNotExist,
-			text: "finding the tree missing: lstat missing: file does not exist",
-		},
-		{
-			name: "include is a file",
-			edit: func(m fstest.MapFS, _ *archive.Trees) {
-				delete(m, "obj/arch/x86/include/generated/asm/a.h")
-				m["obj/arch/x86/include"] = file("")
-			},
-			text: "obj/arch/x86/include is not a directory",
-		},
-		{
-			name: "a device",
-			edit: func(m fstest.MapFS, _ *archive.Trees) {
-				m["src/include/a.h"] = &fstest.MapFile{Mode: fs.ModeNamedPipe | 0o600}
-			},
-			text: "src/include/a.h is neither a file nor a directory",
-		},
-	} {
+	for _, tt := range refusedTrees {
 		t.Run(tt.name, func(t *testing.T) {
 			fsys := kernel()
 			trees := toyTrees(fsys)

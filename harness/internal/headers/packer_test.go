@@ -8,14 +8,11 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -136,145 +133,6 @@ func symlink(t *testing.T, to, name string) {
 	}
 }
 
-func testPackerWritesTheSameBytes(t *testing.T, program string) {
-	for _, tt := range []struct {
-		name string
-		edit func(t *testing.T, o *Options)
-	}{
-		{"two trees", func(*testing.T, *Options) {}},
-		{"no headers to speak of", func(t *testing.T, o *Options) {
-			if err := os.RemoveAll(filepath.Join(o.Source, "include/linux")); err != nil {
-				t.Fatal(err)
-			}
-			put(t, filepath.Join(o.Source, "include/linux/kconfig.h"), "")
-		}},
-		{"the corpus", func(t *testing.T, o *Options) {
-			for i, text := range corpus(t) {
-				put(t, fmt.Sprintf("%s/include/corpus/%d.h", o.Source, i), string(text))
-			}
-		}},
-		{"built inside the source tree", func(t *testing.T, o *Options) {
-			put(t, filepath.Join(o.Source, "include/generated/autoconf.h"), "#define A /**/ 1\n")
-			o.Build = ""
-		}},
-		{"the same tree twice", func(t *testing.T, o *Options) {
-			put(t, filepath.Join(o.Source, "include/generated/autoconf.h"), "#define A /**/ 1\n")
-			o.Build = o.Source
-		}},
-		{"the object tree wins", func(t *testing.T, o *Options) {
-			put(t, filepath.Join(o.Build, "include/linux/kconfig.h"), "#define ANOTHER\n")
-			put(t, filepath.Join(o.Source, "include/generated/autoconf.h"), "stale\n")
-		}},
-		{"utsversion.h", func(t *testing.T, o *Options) {
-			put(t, filepath.Join(o.Build, "include/generated/utsversion.h"), "#define UTS_VERSION\n")
-			put(t, filepath.Join(o.Source, "include/generated/utsversion.h"), "#define UTS_VERSION\n")
-			put(t, filepath.Join(o.Source, "include/other/utsversion.h"), "#define UTS_VERSION\n")
-		}},
-		{"order", func(t *testing.T, o *Options) {
-			for _, name := range []string{
-				"a.h", "a/b.h", "a-b.h", "a/b-c.h", "a/b/c.h", "a.b/c.h", "A.h", "a b.h", "a+.h", "a\x01/x.h", "a\x01.h", "ä.h", "a\xff.h",
-				".h", ".hidden.h", ".hidden/x.h", "x.h/y.h", "H.H", "h", "a.hh",
-			} {
-				put(t, filepath.Join(o.Source, "include/order", name), "/* "+name+" */\n")
-			}
-		}},
-		{"a file here, a directory there", func(t *testing.T, o *Options) {
-			put(t, filepath.Join(o.Source, "include/x.h"), "a file\n")
-			put(t, filepath.Join(o.Build, "include/x.h/y.h"), "a directory\n")
-		}},
-		{"long names", func(t *testing.T, o *Options) {
-			for n := 60; n <= 330; n++ {
-				put(t, filepath.Join(o.Source, "include", longName(n)), "x\n")
-			}
-			put(t, filepath.Join(o.Source, "include", strings.Repeat("d", 120), "x.h"), "x\n")
-			put(t, filepath.Join(o.Source, "include", strings.Repeat("e", 200)+".h"), "x\n")
-			put(t, filepath.Join(o.Source, "include/ä", strings.Repeat("ö", 60), "ü.h"), "x\n")
-			put(t, filepath.Join(o.Source, "include/\xff\xfe.h"), "x\n")
-			put(t, filepath.Join(o.Source, strings.Repeat("include/"+strings.Repeat("long/", 30), 10), "x.h"), "x\n")
-		}},
-		{"links", func(t *testing.T, o *Options) {
-			put(t, filepath.Join(o.Source, "kernel/private.h"), "private\n")
-			symlink(t, "linux/kconfig.h", filepath.Join(o.Source, "include/link.h"))
-			symlink(t, "../kernel/private.h", filepath.Join(o.Source, "include/far.h"))
-			symlink(t, "link.h", filepath.Join(o.Source, "include/chain.h"))
-			symlink(t, filepath.Join(o.Source, "include/link.h"), filepath.Join(o.Build, "include/absolute.h"))
-			symlink(t, filepath.Join(o.Source, "include/linux"), filepath.Join(o.Build, "include/other"))
-			symlink(t, "./linux//../../include/./linux/", filepath.Join(o.Source, "include/crooked"))
-			symlink(t, "/etc/passwd", filepath.Join(o.Source, "include/no-header"))
-			symlink(t, "linux/kconfig.h/", filepath.Join(o.Source, "include/slash.h"))
-			symlink(t, "linux/kconfig.h", filepath.Join(o.Source, "include/no-header-here"))
-		}},
-		{"trees are links", func(t *testing.T, o *Options) {
-			dir := filepath.Dir(o.Source)
-			symlink(t, "../source", filepath.Join(dir, "lib/source"))
-			symlink(t, o.Build, filepath.Join(dir, "lib/build"))
-			o.Source, o.Build = filepath.Join(dir, "lib/source"), filepath.Join(dir, "lib/build")
-		}},
-		{"include is a link", func(t *testing.T, o *Options) {
-			if err := os.Rename(filepath.Join(o.Build, "include"), filepath.Join(o.Build, "real")); err != nil {
-				t.Fatal(err)
-			}
-			symlink(t, "real", filepath.Join(o.Build, "include"))
-		}},
-		{"object tree without arch", func(t *testing.T, o *Options) {
-			if err := os.RemoveAll(filepath.Join(o.Build, "arch")); err != nil {
-				t.Fatal(err)
-			}
-		}},
-		{"relative names", func(t *testing.T, o *Options) {
-			t.Chdir(filepath.Dir(o.Source))
-			o.Source, o.Build = "source", "./build/"
-		}},
-		{"forty links", func(t *testing.T, o *Options) { chain(t, o, 40) }},
-		{"a date", func(t *testing.T, _ *Options) { t.Setenv("SOURCE_DATE_EPOCH", "8589934591") }},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			opts := smallTree(t)
-			tt.edit(t, &opts)
-			want, err := inGo(t, opts)
-			if err != nil {
-				t.Fatal(err)
-			}
-			got, err := inC(t, program, opts)
-			if err != nil {
-				t.Fatal(err)
-			}
-			compareTars(t, want, got)
-		})
-	}
-}
-
-// longName returns the name of a header, n bytes long.
-func longName(n int) string {
-	return strings.Repeat("directory/", (n-10)/10) + strings.Repeat("x", (n-10)%10+8) + ".h"
-}
-
-// chain makes a link that takes n steps.
-func chain(t *testing.T, o *Options, n int) {
-	t.Helper()
-	dir := filepath.Join(o.Source, "links")
-	put(t, filepath.Join(dir, "0"), "the end\n")
-	for i := 1; i < n; i++ {
-		symlink(t, strconv.Itoa(i-1), filepath.Join(dir, strconv.Itoa(i)))
-	}
-	symlink(t, "../links/"+strconv.Itoa(n-1), filepath.Join(o.Source, "include/chain.h"))
-}
-
-// compareTars says where two tars differ.
-func compareTars(t *testing.T, want, got []byte) {
-	t.Helper()
-	if bytes.Equal(want, got) {
-		return
-	}
-	at := 0
-	for at < min(len(want), len(got)) && want[at] == got[at] {
-		at++
-	}
-	block := at &^ 511
-	t.Errorf("%d bytes in C, %d in Go; they differ at byte %d (%d of its block):\nC  %q\nGo %q", len(got), len(want), at, at-block,
-		got[block:min(len(got), block+512)], want[block:min(len(want), block+512)])
-}
-
 // testPackerComparison proves that the comparison can fail.
 func testPackerComparison(t *testing.T, program string) {
 	opts := smallTree(t)
@@ -299,12 +157,16 @@ func testPackerComparison(t *testing.T, program string) {
 	}
 }
 
-func testPackerRefuses(t *testing.T, program string) {
-	for _, tt := range []struct {
-		name string
-		edit func(t *testing.T, o *Options)
-		want string // with DIR for the directory of the trees
-	}{
+// refusal is a way to spoil trees, and what the packer says of it.
+type refusal struct {
+	name string
+	edit func(t *testing.T, o *Options)
+	want string // with DIR for the directory of the trees
+}
+
+// refusals are the trees that both packers refuse.
+func refusals() []refusal {
+	return []refusal{
 		{"no such tree", func(_ *testing.T, o *Options) { o.Source += "/missing" }, "finding the tree DIR/source/missing: DIR/source/missing: No such file or directory"},
 		{"the tree is a file", func(_ *testing.T, o *Options) { o.Build += "/include/generated/autoconf.h" }, "the tree DIR/build/include/generated/autoconf.h is not a directory"},
 		{"not prepared", func(t *testing.T, o *Options) {
@@ -363,7 +225,11 @@ func testPackerRefuses(t *testing.T, program string) {
 		{"kernel's date", func(t *testing.T, _ *Options) {
 			t.Setenv("KBUILD_BUILD_TIMESTAMP", "Debian 6.1.1-1 (2024-01-01)")
 		}, `KBUILD_BUILD_TIMESTAMP is "Debian 6.1.1-1 (2024-01-01)", which is no date that is understood`},
-	} {
+	}
+}
+
+func testPackerRefuses(t *testing.T, program string) {
+	for _, tt := range refusals() {
 		t.Run(tt.name, func(t *testing.T) {
 			opts := smallTree(t)
 			dir := filepath.Dir(opts.Source)
@@ -386,62 +252,6 @@ func testPackerRefuses(t *testing.T, program string) {
 		failed, ok := errors.AsType[*run.Error](err)
 		if !ok || !strings.Contains(strings.Join(failed.Tail, "\n"), "usage: kheaders_pack SRCARCH SOURCE [BUILD] >TAR") {
 			t.Errorf("%q: %v", args, err)
-		}
-	}
-}
-
-// testPackerFailsToRead runs the packer as a user who may not read a header,
-// list a directory, or write the tar.
-func testPackerFailsToRead(t *testing.T, program string) {
-	for name, tt := range map[string]struct {
-		forbid, want string
-		full         bool
-	}{
-		"a header":         {forbid: "include/linux/kconfig.h", want: "reading DIR/source/include/linux/kconfig.h: Permission denied"},
-		"a directory":      {forbid: "include/linux", want: "listing DIR/source/include/linux: Permission denied"},
-		"no room to write": {full: true, want: "writing the tar: No space left on device"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			opts := smallTree(t)
-			cmd := exec.CommandContext(t.Context(), program, opts.Target.SrcArch, opts.Source, opts.Build)
-			if tt.forbid != "" {
-				if err := os.Chmod(filepath.Join(opts.Source, tt.forbid), 0); err != nil {
-					t.Fatal(err)
-				}
-				t.Cleanup(func() { _ = os.Chmod(filepath.Join(opts.Source, tt.forbid), 0o700) })
-			}
-			if os.Getuid() == 0 {
-				// To whom nothing is forbidden.
-				openUp(t, filepath.Dir(program), filepath.Dir(opts.Source))
-				cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
-			}
-			if tt.full {
-				full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer full.Close() //nolint:errcheck // nothing is written
-				cmd.Stdout = full
-			}
-			var stderr strings.Builder
-			cmd.Stderr = &stderr
-			err := cmd.Run()
-			got := strings.ReplaceAll(stderr.String(), filepath.Dir(opts.Source), "DIR")
-			if err == nil || got != "kheaders_pack: "+tt.want+"\n" {
-				t.Errorf("%v, %q, want %q", err, got, tt.want)
-			}
-		})
-	}
-}
-
-// openUp lets others pass through directories of the test's.
-func openUp(t *testing.T, dirs ...string) {
-	t.Helper()
-	for _, dir := range dirs {
-		for ; strings.HasPrefix(dir, os.TempDir()+"/"); dir = filepath.Dir(dir) {
-			if err := os.Chmod(dir, 0o755); err != nil {
-				t.Fatal(err)
-			}
 		}
 	}
 }
