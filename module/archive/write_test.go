@@ -109,8 +109,10 @@ func TestWriteKeepsComments(t *testing.T) {
 func TestWriteIsReproducible(t *testing.T) {
 	fsys := kernel()
 	for i := range 1000 {
-		fsys[fmt.Sprintf("src/include/many/%d/%d.h", i%7, i)] = file(strings.Repeat(fmt.Sprintf("int a%d; /* x */\n", i), i))
+		fsys[fmt.Sprintf("src/include/many/%d/%d.h", i%7, i)] = file(strings.Repeat(fmt.Sprintf("int a%d; /* x */\n", i), 1+i%64))
 	}
+	// One is larger than the tar's buffer.
+	fsys["src/include/many/large.h"] = file(strings.Repeat("int large; /* x */\n", 1<<15))
 	opts := archive.Options{ModTime: stamp, Compress: archive.NewXZWriter}
 	want := write(t, toyTrees(fsys), opts)
 

@@ -14,7 +14,7 @@ import (
 )
 
 func TestInspectAndExtract(t *testing.T) {
-	opts := tree(t)
+	opts := smallTree(t)
 	opts.Compressor = "go"
 	result, err := packed(t, opts)
 	if err != nil {
@@ -60,7 +60,7 @@ func TestArchName(t *testing.T) {
 }
 
 func TestInspectAndExtractRefuse(t *testing.T) {
-	opts := tree(t)
+	opts := smallTree(t)
 	opts.Compressor = "go"
 	if _, err := packed(t, opts); err != nil {
 		t.Fatal(err)
