@@ -3,10 +3,10 @@
 package source_test
 
 import (
+	"archive/tar"
 	"bytes"
 	"crypto/sha256"
-	"encoding/hex"
-	"flag"
+	"fmt"
 	"maps"
 	"os"
 	"os/exec"
@@ -15,29 +15,12 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/kheaders/kheaders/module/source"
 )
-
-// golden compares a text with a file in testdata.
-func golden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if flag.Lookup("update").Value.String() == "true" {
-		if err := os.WriteFile(path, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), string(got)); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", name, diff)
-	}
-}
 
 func TestDKMS(t *testing.T) {
 	files, err := source.DKMS([]string{"xz", "--stdout", "--lzma2=preset=6,lc=4"})
@@ -48,26 +31,11 @@ func TestDKMS(t *testing.T) {
 	if diff := cmp.Diff(want, slices.Sorted(maps.Keys(files))); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)
 	}
-	for name, text := range files {
-		first, _, _ := strings.Cut(string(text), "\n")
-		if !strings.Contains(first, "SPDX-License-Identifier: GPL-2.0-only") {
-			t.Errorf("%s starts with %q, which is not its licence", name, first)
-		}
-		if bytes.Contains(text, []byte("{{")) {
-			t.Errorf("%s was not rendered", name)
-		}
-	}
 	golden(t, "dkms.golden.conf", files["dkms.conf"])
-	for name, words := range map[string][]string{
+	checkFiles(t, files, map[string][]string{
 		"Kbuild":        {source.ModuleName + ".o", source.ArchiveName, source.PackerName, "xz --stdout --lzma2=preset=6,lc=4 <"},
 		"kheaders.h.in": {`"@SHA256@"`, " @SIZE@\n", `"@RELEASE@"`, `"` + source.Version + `"`},
-	} {
-		for _, word := range words {
-			if !bytes.Contains(files[name], []byte(word)) {
-				t.Errorf("%s has no %q", name, word)
-			}
-		}
-	}
+	})
 }
 
 // TestRenderForDKMS: an archive is for one kernel, and DKMS is told for which.
@@ -130,18 +98,65 @@ func TestDKMSBuild(t *testing.T) {
 		if obj == "" {
 			place = dir
 		}
-		out, err := exec.Command("make", "-C", dir, "-f", "build.mk", "KERNEL="+kernel, "obj="+place, "src="+place, place+"/kheaders.h").CombinedOutput()
-		if err != nil {
-			t.Fatalf("obj=%s: %v; it printed:\n%s", place, err, out)
-		}
-		data, err := os.ReadFile(filepath.Join(dir, source.ArchiveName))
-		if err != nil || !bytes.Contains(data, []byte("int one;")) || !bytes.Contains(data, []byte("int two;")) {
-			t.Errorf("obj=%s: the archive (%v) has no headers", place, err)
-		}
-		header, err := os.ReadFile(filepath.Join(dir, "kheaders.h"))
-		sum := sha256.Sum256(data)
-		if err != nil || !bytes.Contains(header, []byte(`KHEADERS_RELEASE "6.12.1-toy"`)) || !bytes.Contains(header, []byte(hex.EncodeToString(sum[:]))) {
-			t.Errorf("obj=%s: kheaders.h (%v) has not the release and the digest:\n%s", place, err, header)
+		checkPacked(t, dir, func() string {
+			out, err := exec.Command("make", "-C", dir, "-f", "build.mk", "KERNEL="+kernel, "obj="+place, "src="+place, place+"/kheaders.h").CombinedOutput()
+			if err != nil {
+				t.Fatalf("obj=%s: %v; it printed:\n%s", place, err, out)
+			}
+			return string(out)
+		})
+	}
+}
+
+// checkPacked looks at the archive and kheaders.h that a build makes in dir.
+func checkPacked(t *testing.T, dir string, build func() (output string)) {
+	t.Helper()
+	t.Setenv("SOURCE_DATE_EPOCH", "")
+	t.Setenv("KBUILD_BUILD_TIMESTAMP", "")
+	t.Setenv("TZ", "America/New_York")
+	build()
+	archive := filepath.Join(dir, source.ArchiveName)
+	data, err := os.ReadFile(archive)
+	if err != nil || !bytes.Contains(data, []byte("int one;")) || !bytes.Contains(data, []byte("int two;")) {
+		t.Errorf("%s (%v) has no headers", archive, err)
+	}
+	header, err := os.ReadFile(filepath.Join(dir, "kheaders.h"))
+	if err != nil || !bytes.Contains(header, []byte(`KHEADERS_RELEASE "6.12.1-toy"`)) || !bytes.Contains(header, fmt.Appendf(nil, "%x", sha256.Sum256(data))) {
+		t.Errorf("kheaders.h (%v) has not the release and the digest:\n%s", err, header)
+	}
+	// What is no date must not stop a kernel's build.
+	for _, tt := range []struct {
+		epoch, kbuild, want string
+		warns               bool
+	}{
+		{"", "", "1980-01-01T00:00:00Z", false},
+		{"", "Sat Nov 28 12:00:00 CET 2026", "2026-11-28T11:00:00Z", false},
+		{"", "2001-02-03 04:05:06", "2001-02-03T04:05:06Z", false},
+		{"5", "Sat Nov 28 12:00:00 CET 2026", "1970-01-01T00:00:05Z", false},
+		{"", `it's "no date", $HOME`, "1980-01-01T00:00:00Z", true},
+		{"", "1969-12-31", "1980-01-01T00:00:00Z", true},
+	} {
+		t.Setenv("SOURCE_DATE_EPOCH", tt.epoch)
+		t.Setenv("KBUILD_BUILD_TIMESTAMP", tt.kbuild)
+		// make prints its recipes as well.
+		warning := strings.Contains(build(), "\nwarning: date -d cannot read KBUILD_BUILD_TIMESTAMP")
+		if got := date(t, archive); got != tt.want || warning != tt.warns {
+			t.Errorf("%s is of %s, with a warning: %v; want %+v", archive, got, warning, tt)
 		}
 	}
+}
+
+// date returns the date of a tar's first entry.
+func date(t *testing.T, name string) string {
+	t.Helper()
+	f, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close() //nolint:errcheck // it is only read
+	header, err := tar.NewReader(f).Next()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return header.ModTime.UTC().Format(time.RFC3339)
 }

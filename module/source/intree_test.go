@@ -6,7 +6,9 @@ import (
 	"bytes"
 	"errors"
 	"io/fs"
+	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -37,7 +39,7 @@ func head(patch []byte) string {
 }
 
 func TestInTreeGolden(t *testing.T) {
-	for golden, edit := range map[string]func(fstest.MapFS){
+	for version, edit := range map[string]func(fstest.MapFS){
 		"6.12": func(fstest.MapFS) {},
 		// Before 5.2 there is no IKHEADERS; and before 5.6, hostprogs had
 		// another name.
@@ -60,25 +62,13 @@ func TestInTreeGolden(t *testing.T) {
 		edit(tree)
 		patch, err := source.InTree(tree, xz)
 		if err != nil {
-			t.Errorf("%s: %v", golden, err)
+			t.Errorf("%s: %v", version, err)
 			continue
 		}
-		path := filepath.Join("testdata", "intree-"+golden+".patch")
-		if *update {
-			if err := os.WriteFile(path, []byte(head(patch)), 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		want, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if diff := cmp.Diff(string(want), head(patch)); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", golden, diff)
-		}
+		golden(t, "intree-"+version+".patch", []byte(head(patch)))
 		again, err := source.InTree(tree, xz)
 		if err != nil || !bytes.Equal(patch, again) {
-			t.Errorf("%s: a second time it is another, or %v", golden, err)
+			t.Errorf("%s: a second time it is another, or %v", version, err)
 		}
 	}
 }
@@ -110,6 +100,55 @@ func TestInTreeFiles(t *testing.T) {
 			t.Errorf("%q: something was not rendered", version)
 		}
 	}
+}
+
+// inTreeKbuild is what the Makefile of the patch finds defined in a kernel's build.
+const inTreeKbuild = `
+VERSION := 6
+PATCHLEVEL := 12
+KERNELRELEASE := 6.12.1-toy
+SRCARCH := x86
+srctree := .
+objtree := .
+obj := kernel/kheaders_proc
+filechk = set -e; { $(filechk_$(1)); } > $@.tmp; cmp -s $@.tmp $@ || mv $@.tmp $@
+if_changed = $(cmd_$(1))
+.PHONY: FORCE
+FORCE:
+include $(obj)/Makefile
+$(obj)/kheaders_pack: $(obj)/kheaders_pack.c
+	gcc -o $@ $<
+`
+
+// TestInTreeBuild packs the headers as the build of a patched kernel has it done.
+func TestInTreeBuild(t *testing.T) {
+	tree := kernelTree()
+	patch, err := source.InTree(tree, []string{"cat"}) // which compresses nothing
+	if err != nil {
+		t.Fatal(err)
+	}
+	maps.Copy(tree, fstest.MapFS{
+		"include/linux/one.h":          text("int one;\n"),
+		"arch/x86/include/asm/two.h":   text("int two;\n"),
+		"include/generated/autoconf.h": text("#define CONFIG_64BIT 1\n"),
+		"build.mk":                     text(inTreeKbuild),
+	})
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, tree); err != nil {
+		t.Fatal(err)
+	}
+	apply := exec.Command("patch", "-p1", "-d", dir)
+	apply.Stdin = bytes.NewReader(patch)
+	if out, err := apply.CombinedOutput(); err != nil {
+		t.Fatalf("%v; it printed:\n%s", err, out)
+	}
+	checkPacked(t, filepath.Join(dir, source.InTreeDir), func() string {
+		out, err := exec.Command("make", "-C", dir, "-f", "build.mk", source.InTreeDir+"/kheaders.h").CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v; it printed:\n%s", err, out)
+		}
+		return string(out)
+	})
 }
 
 func TestHeaderTemplate(t *testing.T) {

@@ -19,6 +19,24 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files")
 
+// golden compares a text with a file in testdata.
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), string(got)); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", name, diff)
+	}
+}
+
 func archive() source.Archive {
 	return source.Archive{
 		SHA256:  strings.Repeat("0123456789abcdef", 4),
@@ -31,28 +49,16 @@ func archive() source.Archive {
 func TestRenderDescribesTheArchive(t *testing.T) {
 	unknown := archive()
 	unknown.Release, unknown.SrcArch = "", ""
-	for golden, a := range map[string]source.Archive{
+	for name, a := range map[string]source.Archive{
 		"release.golden.h":    archive(),
 		"no-release.golden.h": unknown,
 	} {
-		t.Run(golden, func(t *testing.T) {
+		t.Run(name, func(t *testing.T) {
 			files, err := source.Render(a)
 			if err != nil {
 				t.Fatal(err)
 			}
-			path := filepath.Join("testdata", golden)
-			if *update {
-				if err := os.WriteFile(path, files["kheaders.h"], 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(string(want), string(files["kheaders.h"])); diff != "" {
-				t.Errorf("kheaders.h (-want +got):\n%s", diff)
-			}
+			golden(t, name, files["kheaders.h"])
 		})
 	}
 }
@@ -66,6 +72,18 @@ func TestRenderFiles(t *testing.T) {
 	if diff := cmp.Diff(want, slices.Sorted(maps.Keys(files))); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)
 	}
+	// The names that others rely on are in the sources as well as in Go.
+	checkFiles(t, files, map[string][]string{
+		"Kbuild":          {source.ModuleName + ".o", source.ArchiveName},
+		"kheaders_data.S": {source.ArchiveName, source.StartSymbol + ":", source.EndSymbol + ":"},
+		"kheaders_main.c": {source.SHA256Field, source.SizeField, source.ReleaseField},
+	})
+}
+
+// checkFiles looks for what is wrong with any file, and for words that have to be
+// in some.
+func checkFiles(t *testing.T, files map[string][]byte, want map[string][]string) {
+	t.Helper()
 	for name, text := range files {
 		first, _, _ := strings.Cut(string(text), "\n")
 		if !strings.Contains(first, "SPDX-License-Identifier: GPL-2.0-only") {
@@ -75,15 +93,10 @@ func TestRenderFiles(t *testing.T) {
 			t.Errorf("%s was not rendered", name)
 		}
 	}
-	// The names that others rely on are in the sources as well as in Go.
-	for name, words := range map[string][]string{
-		"Kbuild":          {source.ModuleName + ".o", source.ArchiveName},
-		"kheaders_data.S": {source.ArchiveName, source.StartSymbol + ":", source.EndSymbol + ":"},
-		"kheaders_main.c": {source.SHA256Field, source.SizeField, source.ReleaseField},
-	} {
+	for name, words := range want {
 		for _, word := range words {
 			if !bytes.Contains(files[name], []byte(word)) {
-				t.Errorf("%s has no %s", name, word)
+				t.Errorf("%s has no %q", name, word)
 			}
 		}
 	}

@@ -4,6 +4,7 @@ package guest
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -76,12 +77,7 @@ func TestUnsignedRefused(t *testing.T) {
 // said tells whether the kernel has said a text since the log was read last.
 func said(t *testing.T, log *kmsg.Log, text string) bool {
 	t.Helper()
-	for _, r := range logSince(t, log) {
-		if strings.Contains(r.Text, text) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(logSince(t, log), func(r kmsg.Record) bool { return strings.Contains(r.Text, text) })
 }
 
 // TestCompressed: the kernel decompresses the module itself, and it is the

@@ -282,21 +282,26 @@ var timestamps = []struct{ epoch, kbuild, want string }{
 	{"", "2001-02-03 04:05:06 UTC", "2001-02-03T04:05:06Z"},
 	{"", "2001-02-03 04:05:06", "2001-02-03T04:05:06Z"},
 	{"", "2001-02-03", "2001-02-03T00:00:00Z"},
+	{"", "Sat Nov 28 12:00:00 CET 2026", "2026-11-28T11:00:00Z"},
+	{"", "Sat Feb  3 06:05:06 CEST 2001", "2001-02-03T04:05:06Z"},
+	{"", "3 Feb 2001 04:05:06", "2001-02-03T04:05:06Z"},
 	{"", "@981173106", "2001-02-03T04:05:06Z"},
 	{"now", "", `SOURCE_DATE_EPOCH is "now"`},
 	{"-1", "", `SOURCE_DATE_EPOCH is "-1"`},
 	{"8589934592", "", `SOURCE_DATE_EPOCH is "8589934592"`},
-	{"", "yesterday", `KBUILD_BUILD_TIMESTAMP is "yesterday", which is no date that is understood`},
-	{"", "@x", `KBUILD_BUILD_TIMESTAMP is "@x", which is no date that is understood`},
-	{"", "Sat Feb  3 04:05:06 CEST 2001", `KBUILD_BUILD_TIMESTAMP is "Sat Feb  3 04:05:06 CEST 2001", which is no date that is understood`},
+	{"+1", "", `SOURCE_DATE_EPOCH is "+1"`},
+	{"", "Debian 6.1.1-1 (2024-01-01)", `KBUILD_BUILD_TIMESTAMP is "Debian 6.1.1-1 (2024-01-01)", which date -d cannot read`},
+	{"", "@x", `KBUILD_BUILD_TIMESTAMP is "@x", which date -d cannot read`},
 	{"", "1969-12-31", `KBUILD_BUILD_TIMESTAMP is "1969-12-31"`},
+	{"", "2300-01-01", `KBUILD_BUILD_TIMESTAMP is "2300-01-01"`},
 }
 
 func TestTimestamp(t *testing.T) {
+	t.Setenv("TZ", "America/New_York") // it is UTC nevertheless
 	for _, tt := range timestamps {
-		got, err := Timestamp(func(name string) string {
-			return map[string]string{"SOURCE_DATE_EPOCH": tt.epoch, "KBUILD_BUILD_TIMESTAMP": tt.kbuild}[name]
-		})
+		t.Setenv("SOURCE_DATE_EPOCH", tt.epoch)
+		t.Setenv("KBUILD_BUILD_TIMESTAMP", tt.kbuild)
+		got, err := Timestamp(t.Context())
 		text := got.Format(time.RFC3339)
 		if err != nil {
 			text = err.Error()
@@ -307,6 +312,10 @@ func TestTimestamp(t *testing.T) {
 		if text != tt.want {
 			t.Errorf("%q, %q: got %s, want %s", tt.epoch, tt.kbuild, text, tt.want)
 		}
+	}
+	t.Setenv("PATH", t.TempDir())
+	if _, err := Timestamp(t.Context()); err == nil || hint.IsUsage(err) || !strings.Contains(err.Error(), "date is not installed") {
+		t.Errorf("without date: %v", err)
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/google/renameio/v2"
 
@@ -72,7 +73,7 @@ func Pack(ctx context.Context, opts Options) (_ Result, err error) {
 	if err != nil {
 		return Result{}, err
 	}
-	mtime, err := Timestamp(os.Getenv)
+	mtime, err := Timestamp(ctx)
 	if err != nil {
 		return Result{}, err
 	}
@@ -88,7 +89,7 @@ func Pack(ctx context.Context, opts Options) (_ Result, err error) {
 	var now *content
 	var packed func(archive.File, []byte)
 	if opts.State != "" {
-		if known, err = openState(ctx, opts); err != nil {
+		if known, err = openState(ctx, opts, compressor, mtime); err != nil {
 			return Result{}, err
 		}
 		if now, err = known.look(ctx, files, index.Load(known.index)); err != nil {
@@ -147,10 +148,14 @@ func Key(ctx context.Context, opts Options) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	mtime, err := Timestamp(os.Getenv)
+	mtime, err := Timestamp(ctx)
 	if err != nil {
 		return "", err
 	}
+	return keyOf(ctx, opts, compressor, mtime)
+}
+
+func keyOf(ctx context.Context, opts Options, compressor compressor, mtime time.Time) (string, error) {
 	version, err := compressor.version(ctx)
 	if err != nil {
 		return "", err

@@ -46,8 +46,8 @@ type record struct {
 }
 
 // openState finds what is known about the output.
-func openState(ctx context.Context, opts Options) (*state, error) {
-	options, err := Key(ctx, opts)
+func openState(ctx context.Context, opts Options, compressor compressor, mtime time.Time) (*state, error) {
+	options, err := keyOf(ctx, opts, compressor, mtime)
 	if err != nil {
 		return nil, err
 	}

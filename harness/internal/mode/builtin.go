@@ -47,7 +47,7 @@ func patch(ctx context.Context, in PatchInput) (Patched, error) {
 		return Patched{}, err
 	}
 	in.Say("patch", "%s", tree.Dir)
-	mtime, err := headers.Timestamp(os.Getenv)
+	mtime, err := headers.Timestamp(ctx)
 	if err != nil {
 		return Patched{}, err
 	}

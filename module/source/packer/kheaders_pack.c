@@ -9,11 +9,10 @@
  * BUILD is left out, or the same as SOURCE, for a kernel that was built inside
  * its source tree. The same headers give the same bytes, wherever they lie and
  * whatever their owners, modes and times: entries are sorted by name, belong
- * to 0:0, and have one time stamp, which is SOURCE_DATE_EPOCH (seconds), else
- * KBUILD_BUILD_TIMESTAMP (a date, or @ and seconds), else 1980-01-01.
- * Comments are removed unless they hold "SPDX"; the preprocessor reads the same
- * tokens from what is left. Links give the content of what they lead to, which
- * has to be inside the trees.
+ * to 0:0, and have one time stamp, which is SOURCE_DATE_EPOCH (seconds since
+ * 1970), else 1980-01-01. Comments are removed unless they hold "SPDX"; the
+ * preprocessor reads the same tokens from what is left. Links give the content
+ * of what they lead to, which has to be inside the trees.
  *
  * "kheaders archive" writes these very bytes. When this program fails, what it
  * wrote is worthless.
@@ -1138,217 +1137,23 @@ static void write_tar(const struct selection *s, unsigned long long mtime)
 	free(stripped);
 }
 
-/* Time stamps. */
-
 /* 1980-01-01: of the epoch itself, some versions of tar complain. */
 #define FIXED_DATE 315532800
 
 /* The last second that a tar header holds in its octal field. */
-#define MAX_EPOCH ((1LL << 33) - 1)
+#define MAX_EPOCH ((1ULL << 33) - 1)
 
-struct date {
-	int year, month, day;
-	int hour, minute, second;
-	int pm;			/* 1: am, 2: pm, 0: of 24 hours */
-	int zone;		/* minutes to the east */
-};
-
-/* Reads a number of at least min and at most max digits. */
-static const char *number(const char *at, int min, int max, int *value)
-{
-	int n;
-
-	*value = 0;
-	for (n = 0; n < max && at[n] >= '0' && at[n] <= '9'; n++)
-		*value = *value * 10 + at[n] - '0';
-	return n < min ? NULL : at + n;
-}
-
-/* Reads one of the words of three letters in words. */
-static const char *word(const char *at, const char *words, int *value)
-{
-	for (*value = 0; words[3 * *value]; (*value)++) {
-		if (!strncmp(at, words + 3 * *value, 3))
-			return at + 3;
-	}
-	return NULL;
-}
-
-/* Reads +02:00, or +0200 without the colon. */
-static const char *offset(const char *at, int colon, int *zone)
-{
-	int sign = *at == '-' ? -1 : 1, hours, minutes;
-
-	if (*at != '+' && *at != '-')
-		return NULL;
-	at = number(at + 1, 2, 2, &hours);
-	if (!at || (colon && *at++ != ':'))
-		return NULL;
-	at = number(at, 2, 2, &minutes);
-	if (!at || hours > 23 || minutes > 59)
-		return NULL;
-	*zone = sign * (60 * hours + minutes);
-	return at;
-}
-
-/* Reads what one letter of a format stands for. */
-static const char *field(char letter, const char *at, struct date *date)
-{
-	int n;
-
-	switch (letter) {
-	case 'a':
-		return word(at, "SunMonTueWedThuFriSat", &n);
-	case 'b':
-		at = word(at, "JanFebMarAprMayJunJulAugSepOctNovDec", &date->month);
-		date->month++;
-		return at;
-	case 'Y':
-		return number(at, 4, 4, &date->year);
-	case 'm':
-		return number(at, 2, 2, &date->month);
-	case 'd':
-		return number(at, 2, 2, &date->day);
-	case 'e':
-		return number(at, 1, 2, &date->day);
-	case 'H':
-		return number(at, 2, 2, &date->hour);
-	case 'M':
-		return number(at, 2, 2, &date->minute);
-	case 'S':
-		return number(at, 2, 2, &date->second);
-	case 'p':
-		date->pm = at[0] == 'P' ? 2 : 1;
-		return (at[0] == 'A' || at[0] == 'P') && at[1] == 'M' ? at + 2 : NULL;
-	case 'Z':
-		return !strncmp(at, "UTC", 3) || !strncmp(at, "GMT", 3) ? at + 3 : NULL;
-	case 'z':
-		return offset(at, 0, &date->zone);
-	case ':':
-		return *at == 'Z' ? at + 1 : offset(at, 1, &date->zone);
-	}
-	return NULL;
-}
-
-/* Tells whether all of a text has a format; a blank stands for some. */
-static int matches(const char *format, const char *at, struct date *date)
-{
-	memset(date, 0, sizeof(*date));
-	for (; *format; format++) {
-		if (*format == '%') {
-			at = field(*++format, at, date);
-			if (!at)
-				return 0;
-		} else if (*at++ != *format) {
-			return 0;
-		} else if (*format == ' ') {
-			while (*at == ' ')
-				at++;
-		}
-	}
-	return !*at;
-}
-
-/* Seconds since 1970, or -1 when there is no such date. */
-static long long seconds(const struct date *date)
-{
-	static const int days[] = {
-		31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31
-	};
-	int year = date->year, hour = date->hour, leap, month;
-	long long n;
-
-	leap = (!(year % 4) && year % 100) || !(year % 400);
-	if (date->month < 1 || date->month > 12 || date->day < 1 ||
-	    date->day > days[date->month - 1] + (leap && date->month == 2) ||
-	    hour > (date->pm ? 12 : 23) || date->minute > 59 || date->second > 59)
-		return -1;
-	if (date->pm)
-		hour = hour % 12 + (date->pm == 2 ? 12 : 0);
-	year--;
-	n = 365LL * year + year / 4 - year / 100 + year / 400 - 719162;
-	for (month = 1; month < date->month; month++)
-		n += days[month - 1] + (leap && month == 2);
-	n += date->day - 1;
-	return ((n * 24 + hour) * 60 + date->minute - date->zone) * 60 + date->second;
-}
-
-/* Reads seconds, all of digits. Returns -1 when they are none. */
-static long long epoch(const char *digits)
-{
-	long long n = 0;
-
-	if (!*digits)
-		return -1;
-	for (; *digits; digits++) {
-		if (*digits < '0' || *digits > '9' || n > MAX_EPOCH)
-			return -1;
-		n = 10 * n + *digits - '0';
-	}
-	return n > MAX_EPOCH ? -1 : n;
-}
-
-/*
- * What date prints by default and with its -u, -R, -I and --rfc-3339 options.
- * Without a zone, dates are in UTC, so that the tar does not depend on the
- * machine's.
- */
-static const char * const formats[] = {
-	"%a %b %e %H:%M:%S %Z %Y",
-	"%a %b %e %H:%M:%S %Y",
-	"%a %b %e %H:%M:%S %p %Z %Y",
-	"%a %e %b %H:%M:%S %Z %Y",
-	"%a %e %b %Y %H:%M:%S %Z",
-	"%a %b %e %H:%M:%S %z %Y",
-	"%a, %e %b %Y %H:%M:%S %z",
-	"%a, %e %b %Y %H:%M:%S %Z",
-	"%Y-%m-%dT%H:%M:%S%:",
-	"%Y-%m-%dT%H:%M:%S%z",
-	"%Y-%m-%d %H:%M:%S%:",
-	"%Y-%m-%d %H:%M:%S %z",
-	"%Y-%m-%d %H:%M:%S %Z",
-	"%Y-%m-%d %H:%M:%S",
-	"%Y-%m-%dT%H:%M:%S",
-	"%Y-%m-%d %H:%M",
-	"%Y-%m-%d",
-};
-
-/* Reads @ and seconds, or a date. Returns -1 when it is neither. */
-static long long parse_date(const char *value)
-{
-	struct date date;
-	size_t i;
-
-	if (value[0] == '@')
-		return epoch(value + 1);
-	for (i = 0; i < ARRAY_SIZE(formats); i++) {
-		if (matches(formats[i], value, &date))
-			return seconds(&date);
-	}
-	return -1;
-}
-
-/*
- * A value that cannot be read is a mistake in the input: guessing would silently
- * give other bytes.
- */
 static unsigned long long timestamp(void)
 {
-	const char *name = "SOURCE_DATE_EPOCH";
-	const char *value = getenv(name);
-	long long n;
+	const char *value = getenv("SOURCE_DATE_EPOCH"), *digit = value;
+	unsigned long long n = 0;
 
-	if (value && *value) {
-		n = epoch(value);
-	} else {
-		name = "KBUILD_BUILD_TIMESTAMP";
-		value = getenv(name);
-		if (!value || !*value)
-			return FIXED_DATE;
-		n = parse_date(value);
-	}
-	if (n < 0 || n > MAX_EPOCH)
-		die("%s is \"%s\", which is no date that is understood", name, value);
+	if (!value || !*value)
+		return FIXED_DATE;
+	for (; *digit >= '0' && *digit <= '9' && n <= MAX_EPOCH; digit++)
+		n = 10 * n + *digit - '0';
+	if (*digit || n > MAX_EPOCH)
+		die("SOURCE_DATE_EPOCH is \"%s\", and not seconds since 1970", value);
 	return n;
 }
 

@@ -112,12 +112,7 @@ var notices = []string{
 // prints once when the named module is the first that is out of tree or
 // unsigned.
 func (r Record) TaintNotice(module string) bool {
-	for _, n := range notices {
-		if r.Text == module+n {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(notices, func(n string) bool { return r.Text == module+n })
 }
 
 // background begins the lines that a kernel prints when it gets to it,
@@ -139,12 +134,7 @@ var background = []string{
 // Background tells whether the line is known to come at any time, without
 // regard to what the tests do.
 func (r Record) Background() bool {
-	for _, b := range background {
-		if strings.HasPrefix(r.Text, b) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(background, func(b string) bool { return strings.HasPrefix(r.Text, b) })
 }
 
 // trouble is in the lines by which a kernel reports that something broke.
@@ -177,12 +167,7 @@ var trouble = []string{
 
 // Trouble tells whether the line reports that something broke in the kernel.
 func (r Record) Trouble() bool {
-	for _, t := range trouble {
-		if strings.Contains(r.Text, t) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(trouble, func(t string) bool { return strings.Contains(r.Text, t) })
 }
 
 // The marks around a report of a warning or an oops.
