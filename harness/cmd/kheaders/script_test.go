@@ -57,7 +57,7 @@ func TestScripts(t *testing.T) {
 
 // genuine are the programs that the toy kernel tree and the fakes need.
 var genuine = []string{
-	"awk", "basename", "cat", "chmod", "cp", "date", "diff", "env", "false", "git", "grep", "gzip", "head", "ln", "ls", "make", "mkdir", "mv", "patch",
+	"awk", "basename", "cat", "chmod", "cp", "date", "diff", "dirname", "env", "false", "git", "grep", "gzip", "head", "ln", "ls", "make", "mkdir", "mv", "patch",
 	"printf", "rm", "sed", "setpriv", "sh", "sleep", "tail", "tar", "touch", "true", "wc", "xz",
 }
 
