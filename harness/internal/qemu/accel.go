@@ -24,13 +24,6 @@ import (
 	"github.com/kheaders/kheaders/harness/target"
 )
 
-// Patience is how long a kernel may take to come up under KVM. With a working
-// KVM it needs a second, two if it is a distribution's or full of checks. One
-// that spins never comes up, and neither does one under a KVM that emulates
-// every instruction, as kvm_pvm does for a guest that is not made for it: its
-// first messages come after 5 s, its last ones, if at all, minutes later.
-const Patience = 5 * time.Second
-
 // memory is how long we believe that KVM does not work. The machine may have
 // been too busy for the probe.
 const memory = time.Hour
@@ -48,7 +41,12 @@ type Prober struct {
 	Dir string
 	// Device is the KVM device, /dev/kvm but in tests.
 	Device string
-	// Patience is how long to wait for the kernel's first byte.
+	// Patience is how long to wait for the kernel's first byte. With a working
+	// KVM that takes a second, two if the kernel is a distribution's or full of
+	// checks. One that spins never comes up, and neither does one under a KVM
+	// that emulates every instruction, as kvm_pvm does for a guest that is not
+	// made for it: its first messages come after 5 s, its last ones, if at all,
+	// minutes later.
 	Patience time.Duration
 }
 
