@@ -40,7 +40,7 @@ unit:
 # How much of the packages that put a run together the fast tests reach, in
 # per cent of the statements; less than 85 is a failure. What the scripts run
 # counts: their kheaders is the test binary.
-COVERED = harness harness/cmd/kheaders
+COVERED = harness harness/cmd/kheaders harness/internal/pipeline harness/internal/stage harness/internal/mode harness/internal/output
 comma := ,
 space := $(subst x,,x x)
 .PHONY: cover

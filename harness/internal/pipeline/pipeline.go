@@ -202,7 +202,7 @@ func newRunner(c Config) (*runner, error) {
 	}
 	r := &runner{
 		Config: c,
-		prober: qemu.Prober{Dir: filepath.Join(c.Cache, "accel"), Device: c.KVM, Patience: qemu.Patience},
+		prober: qemu.Prober{Dir: filepath.Join(c.Cache, "accel"), Device: c.KVM, Patience: c.Limits.Silence},
 		builds: semaphore.NewWeighted(1),
 		boots:  semaphore.NewWeighted(int64(max(1, runtime.NumCPU()/2))),
 	}
