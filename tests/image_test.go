@@ -52,20 +52,8 @@ func TestDebianImage61(t *testing.T) {
 // TestDKMSTakesPrecedence installs the module with DKMS into a tree of modules
 // in which the kernel has a kheaders.ko of its own.
 func TestDKMSTakesPrecedence(t *testing.T) {
-	text, err := exec.Command(kheaders, "kernel", "--kernel", "debian-image:6.1", "--arch", target.All()[0].Name).Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	field := func(name string) string {
-		for line := range strings.Lines(string(text)) {
-			if key, value, _ := strings.Cut(strings.TrimSpace(line), " "); key == name {
-				return strings.TrimSpace(value)
-			}
-		}
-		t.Fatalf("no %s in\n%s", name, text)
-		return ""
-	}
-	release, headers := field("release"), field("build")
+	k := testKernel(t, target.All()[0], "--kernel", "debian-image:6.1")
+	release, headers := k.Release, k.Build
 
 	dir := t.TempDir()
 	tree := filepath.Join(dir, "tree")
@@ -99,7 +87,7 @@ func TestDKMSTakesPrecedence(t *testing.T) {
 		}
 	}
 	// Any module of the kernel's stands for its own: the name is what counts.
-	found, err := filepath.Glob(filepath.Join(filepath.Dir(field("image")), "../lib/modules", release, "kernel/drivers/virtio/virtio_ring.ko"))
+	found, err := filepath.Glob(filepath.Join(filepath.Dir(k.Image), "../lib/modules", release, "kernel/drivers/virtio/virtio_ring.ko"))
 	if err != nil || len(found) != 1 {
 		t.Fatalf("the kernel's modules: %v, %v", found, err)
 	}

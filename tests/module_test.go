@@ -31,6 +31,7 @@ type builtKernel struct {
 	Release string `json:"release"`
 	Source  string `json:"source"`
 	Build   string `json:"build"`
+	Image   string `json:"image"`
 	Config  string `json:"config"`
 }
 

@@ -15,7 +15,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/kheaders/kheaders/initramfs/agent/gotest"
+	"github.com/kheaders/kheaders/initramfs/agent/internal/gotest"
 	"github.com/kheaders/kheaders/initramfs/wire"
 )
 

@@ -70,73 +70,76 @@ var (
 	done  = wire.Event{Kind: wire.KindDone}
 )
 
+const late = " did not end within 1 s and was killed"
+
+// sessions are what a plan's test binary does, and what the agent tells of it.
+var sessions = []struct {
+	name string
+	body string
+	want []wire.Event
+}{
+	{
+		"arguments, both outputs, exit code",
+		`echo "$1 $2 $#"; echo problem >&2; exit 3`,
+		[]wire.Event{
+			{Kind: wire.KindOutput, Output: "-test.v=test2json -test.paniconexit0 2\nproblem\n"},
+			{Kind: wire.KindExit, Code: 3},
+		},
+	},
+	{
+		"killed by a signal",
+		`kill -SEGV $$`,
+		[]wire.Event{{Kind: wire.KindExit, Code: -1, Error: "signal: segmentation fault"}},
+	},
+	{
+		"too slow",
+		`printf '\026=== RUN   TestA\n'; exec sleep 60`,
+		[]wire.Event{
+			{Kind: wire.KindStart, Test: "TestA"},
+			{Kind: wire.KindDeadline, Error: "the test binary" + late},
+			{Kind: wire.KindExit, Code: -1, Error: "signal: quit"},
+		},
+	},
+	{
+		"a slow test",
+		`printf '\026=== RUN   TestA\n'; sleep 0.6; printf '\026--- PASS: TestA (0.60s)\n'
+		printf '\026=== RUN   TestB\n'; sleep 0.6; printf '\026=== RUN   TestB/b\n\026--- PASS: TestB/b (0.00s)\n'; exec sleep 60`,
+		[]wire.Event{
+			{Kind: wire.KindStart, Test: "TestA"},
+			{Kind: wire.KindEnd, Test: "TestA", Status: wire.StatusPass, Elapsed: 0.6},
+			{Kind: wire.KindStart, Test: "TestB"},
+			{Kind: wire.KindStart, Test: "TestB/b"},
+			{Kind: wire.KindEnd, Test: "TestB/b", Status: wire.StatusPass},
+			{Kind: wire.KindDeadline, Error: "TestB" + late},
+			{Kind: wire.KindExit, Code: -1, Error: "signal: quit"},
+		},
+	},
+	{
+		"too slow and ignoring SIGQUIT, with a child",
+		`trap "" QUIT; sleep 60 & printf unfinished; wait; sleep 60`,
+		[]wire.Event{
+			{Kind: wire.KindOutput, Output: "unfinished"},
+			{Kind: wire.KindDeadline, Error: "the test binary" + late},
+			{Kind: wire.KindExit, Code: -1, Error: "signal: killed"},
+		},
+	},
+	{
+		"a child that outlives the tests is killed",
+		`sleep 60 & exit 0`,
+		[]wire.Event{{Kind: wire.KindExit}},
+	},
+	{
+		"a child in another group that holds the output",
+		`setsid sleep 2 & sleep 0.1; exit 0`,
+		[]wire.Event{
+			{Kind: wire.KindFail, Error: "reading the tests' output: read |0: i/o timeout"},
+			{Kind: wire.KindExit},
+		},
+	},
+}
+
 func TestSession(t *testing.T) {
-	const late = " did not end within 1 s and was killed"
-	tests := []struct {
-		name string
-		body string
-		want []wire.Event
-	}{
-		{
-			"arguments, both outputs, exit code",
-			`echo "$1 $2 $#"; echo problem >&2; exit 3`,
-			[]wire.Event{
-				{Kind: wire.KindOutput, Output: "-test.v=test2json -test.paniconexit0 2\nproblem\n"},
-				{Kind: wire.KindExit, Code: 3},
-			},
-		},
-		{
-			"killed by a signal",
-			`kill -SEGV $$`,
-			[]wire.Event{{Kind: wire.KindExit, Code: -1, Error: "signal: segmentation fault"}},
-		},
-		{
-			"too slow",
-			`printf '\026=== RUN   TestA\n'; exec sleep 60`,
-			[]wire.Event{
-				{Kind: wire.KindStart, Test: "TestA"},
-				{Kind: wire.KindDeadline, Error: "the test binary" + late},
-				{Kind: wire.KindExit, Code: -1, Error: "signal: quit"},
-			},
-		},
-		{
-			"a slow test",
-			`printf '\026=== RUN   TestA\n'; sleep 0.6; printf '\026--- PASS: TestA (0.60s)\n'
-			printf '\026=== RUN   TestB\n'; sleep 0.6; printf '\026=== RUN   TestB/b\n\026--- PASS: TestB/b (0.00s)\n'; exec sleep 60`,
-			[]wire.Event{
-				{Kind: wire.KindStart, Test: "TestA"},
-				{Kind: wire.KindEnd, Test: "TestA", Status: wire.StatusPass, Elapsed: 0.6},
-				{Kind: wire.KindStart, Test: "TestB"},
-				{Kind: wire.KindStart, Test: "TestB/b"},
-				{Kind: wire.KindEnd, Test: "TestB/b", Status: wire.StatusPass},
-				{Kind: wire.KindDeadline, Error: "TestB" + late},
-				{Kind: wire.KindExit, Code: -1, Error: "signal: quit"},
-			},
-		},
-		{
-			"too slow and ignoring SIGQUIT, with a child",
-			`trap "" QUIT; sleep 60 & printf unfinished; wait; sleep 60`,
-			[]wire.Event{
-				{Kind: wire.KindOutput, Output: "unfinished"},
-				{Kind: wire.KindDeadline, Error: "the test binary" + late},
-				{Kind: wire.KindExit, Code: -1, Error: "signal: killed"},
-			},
-		},
-		{
-			"a child that outlives the tests is killed",
-			`sleep 60 & exit 0`,
-			[]wire.Event{{Kind: wire.KindExit}},
-		},
-		{
-			"a child in another group that holds the output",
-			`setsid sleep 2 & sleep 0.1; exit 0`,
-			[]wire.Event{
-				{Kind: wire.KindFail, Error: "reading the tests' output: read |0: i/o timeout"},
-				{Kind: wire.KindExit},
-			},
-		},
-	}
-	for _, tt := range tests {
+	for _, tt := range sessions {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			plan := wire.Plan{TestBinary: script(t, tt.body), DeadlineSeconds: 10}

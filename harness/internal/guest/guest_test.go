@@ -293,8 +293,13 @@ func TestBase(t *testing.T) {
 	if calls() != before {
 		t.Error("an image was built again")
 	}
+	changes(t, b, paths, base)
+}
 
-	// Other versions of u-root, or other programs of ours, make another image.
+// changes holds that other versions of u-root, or other programs of ours, make
+// another image.
+func changes(t *testing.T, b guest.Builder, paths map[string]bool, base func(target.Target) string) {
+	t.Helper()
 	for _, name := range []string{"go.sum", "initramfs/xzcat/main.go", "initramfs/agent/main.go"} {
 		if err := os.WriteFile(filepath.Join(b.Repo, name), []byte("changed"), 0o644); err != nil {
 			t.Fatal(err)

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package harness_test
+
+import (
+	"bytes"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/kheaders/kheaders/"
+
+// sources parses the Go files of the repository, by their paths.
+func sources(t *testing.T) (map[string]*ast.File, *token.FileSet) {
+	t.Helper()
+	files, set := map[string]*ast.File{}, token.NewFileSet()
+	root := os.DirFS("..")
+	err := fs.WalkDir(root, ".", func(name string, _ fs.DirEntry, err error) error {
+		if err != nil || path.Ext(name) != ".go" {
+			return err
+		}
+		text, err := fs.ReadFile(root, name)
+		if err != nil {
+			return err
+		}
+		files[name], err = parser.ParseFile(set, name, text, parser.ParseComments)
+		return err
+	})
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no sources: %v", err)
+	}
+	return files, set
+}
+
+// quoted matches what stands in backquotes.
+var quoted = regexp.MustCompile("`([^`]+)`")
+
+// mayImport reads the table in ARCHITECTURE.md: what each package may import, in
+// the last of its columns, named by the last part of its path.
+func mayImport(t *testing.T) map[string][]string {
+	t.Helper()
+	text, err := os.ReadFile("../ARCHITECTURE.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	allowed := map[string][]string{}
+	for line := range strings.Lines(string(text)) {
+		columns := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), "|")
+		if len(columns) != 3 || !strings.HasPrefix(line, "| `") {
+			continue
+		}
+		var names []string
+		for _, m := range quoted.FindAllStringSubmatch(columns[2], -1) {
+			names = append(names, m[1])
+		}
+		for _, m := range quoted.FindAllStringSubmatch(columns[0], -1) {
+			allowed[m[1]] = names
+		}
+	}
+	return allowed
+}
+
+// TestImports holds the packages to ARCHITECTURE.md: each is in its table, and
+// imports no others of ours than stand there. Tests may.
+func TestImports(t *testing.T) {
+	allowed := mayImport(t)
+	files, _ := sources(t)
+	seen := map[string]bool{}
+	for name, file := range files {
+		dir := path.Dir(name)
+		if strings.HasPrefix(dir, "tests/faults/") || strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		seen[dir] = true
+		names, listed := allowed[dir]
+		if !listed {
+			t.Errorf("%s is not in ARCHITECTURE.md", dir)
+			allowed[dir] = nil
+		}
+		for _, spec := range file.Imports {
+			imported, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ours, ok := strings.CutPrefix(imported, module)
+			if ok && !slices.Contains(names, path.Base(ours)) {
+				t.Errorf("%s imports %s, which ARCHITECTURE.md does not allow", name, ours)
+			}
+		}
+	}
+	for dir := range allowed {
+		if !seen[dir] {
+			t.Errorf("ARCHITECTURE.md has %s, where there is no package", dir)
+		}
+	}
+}
+
+// Those may be longer than the rest, for the reason given.
+var long = map[string]string{}
+
+// TestLengths holds that a file can be read in one go, and a function on two
+// screens.
+func TestLengths(t *testing.T) {
+	const file, function = 400, 80
+	files, set := sources(t)
+	for name, parsed := range files {
+		text, err := os.ReadFile("../" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := bytes.Count(text, []byte("\n")); n > file && long[name] == "" {
+			t.Errorf("%s has %d lines, more than %d", name, n, file)
+		}
+		for _, decl := range parsed.Decls {
+			f, ok := decl.(*ast.FuncDecl)
+			if !ok {
+				continue
+			}
+			if n := set.Position(f.End()).Line - set.Position(f.Pos()).Line + 1; n > function && long[name+" "+f.Name.Name] == "" {
+				t.Errorf("%s: %s has %d lines, more than %d", name, f.Name.Name, n, function)
+			}
+		}
+	}
+}
+
+// TestPublic holds that what others can import is small and meant: everything
+// else is internal.
+func TestPublic(t *testing.T) {
+	want := []string{
+		"harness", "harness/report", "harness/verdict", "harness/target", // a run and its results
+		"harness/rig",                 // for the tests of this repository
+		"initramfs", "initramfs/wire", // what is in the guest, and what it says
+		"module/archive", "module/source", // the archive, and the module around it
+	}
+	files, _ := sources(t)
+	var got []string
+	for name, file := range files {
+		dir := path.Dir(name)
+		if file.Name.Name != "main" && !strings.HasSuffix(name, "_test.go") && !strings.Contains(dir, "internal") &&
+			!strings.HasPrefix(dir, "tests") && !slices.Contains(got, dir) {
+			got = append(got, dir)
+		}
+	}
+	slices.Sort(want)
+	slices.Sort(got)
+	if !slices.Equal(got, want) {
+		t.Errorf("others can import %q, want %q", got, want)
+	}
+}
