@@ -149,8 +149,12 @@ func (b Builder) Programs(ctx context.Context, t target.Target, tests, dir strin
 	if rest, ok := strings.CutPrefix(tests, "./"); ok {
 		tests = path.Join(Module, rest)
 	}
+	dir, err := filepath.Abs(dir) // the Go command runs elsewhere
+	if err != nil {
+		return Programs{}, err
+	}
 	p := Programs{Tests: filepath.Join(dir, "guest.test")}
-	err := run.Cmd{
+	err = run.Cmd{
 		// The symbols stay: the declared tests are read from them.
 		Argv: []string{"go", "test", "-c", "-trimpath", "-ldflags=-w", "-o", p.Tests, tests},
 		Dir:  b.Repo, Env: env(t), Log: b.Log,

@@ -50,8 +50,10 @@ func Directory(dir string, fill func(dir string) error) (err error) {
 	if name := filepath.Base(dir); name == "." || name == ".." || name == "/" {
 		return hint.Usage(fmt.Errorf("%s cannot be replaced by a new directory", dir), advice)
 	}
-	if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
+	if entries, err := os.ReadDir(dir); len(entries) > 0 {
 		return hint.Usage(fmt.Errorf("%s is not empty", dir), advice)
+	} else if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return hint.Usage(fmt.Errorf("replacing %s: %w", dir, err), advice)
 	}
 	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 		return hint.Usage(fmt.Errorf("making the directory above %s: %w", dir, err), "choose another --output DIR")

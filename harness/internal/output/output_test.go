@@ -1,130 +1,131 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-package output
+package output_test
 
 import (
 	"errors"
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
+	"slices"
 	"testing"
 
 	"github.com/kheaders/kheaders/harness/internal/hint"
+	"github.com/kheaders/kheaders/harness/internal/output"
 )
 
-// names lists a directory.
-func names(t *testing.T, dir string) []string {
+var errStopped = errors.New("stopped")
+
+// half writes the start of a file and fails.
+func half(w io.Writer) error {
+	_, err := io.WriteString(w, "half")
+	return errors.Join(err, errStopped)
+}
+
+func whole(w io.Writer) error {
+	_, err := io.WriteString(w, "whole")
+	return err
+}
+
+// content checks what a file has in it.
+func content(t *testing.T, path, want string) {
+	t.Helper()
+	if text, err := os.ReadFile(path); err != nil || string(text) != want {
+		t.Errorf("%s has %q, %v, want %q", path, text, err, want)
+	}
+}
+
+// names checks what a directory has in it.
+func names(t *testing.T, dir string, want ...string) {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var list []string
+	var got []string
 	for _, e := range entries {
-		list = append(list, e.Name())
+		got = append(got, e.Name())
 	}
-	return list
+	if !slices.Equal(got, want) {
+		t.Errorf("%s has %q, want %q", dir, got, want)
+	}
 }
 
 func TestWrite(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "file")
-	say := func(text string, then error) func(io.Writer) error {
-		return func(w io.Writer) error {
-			_, err := io.WriteString(w, text)
-			return errors.Join(err, then)
-		}
+	if err := output.Write(path, half); !errors.Is(err, errStopped) {
+		t.Errorf("half of it: %v", err)
 	}
-	if err := Write(path, say("whole", nil)); err != nil {
+	names(t, dir)
+	if err := output.Write(path, whole); err != nil {
 		t.Fatal(err)
 	}
-	broken := errors.New("broken")
-	if err := Write(path, say("half", broken)); !errors.Is(err, broken) {
-		t.Errorf("the error is %v", err)
+	if info, err := os.Stat(path); err != nil || info.Mode() != 0o644 {
+		t.Errorf("its mode is %v, %v", info.Mode(), err)
 	}
-	if text, err := os.ReadFile(path); err != nil || string(text) != "whole" {
-		t.Errorf("the file has %q, %v", text, err)
+	if err := output.Write(path, half); !errors.Is(err, errStopped) {
+		t.Errorf("half of another: %v", err)
 	}
-	if list := names(t, dir); len(list) != 1 {
-		t.Errorf("left behind: %q", list)
-	}
-	if err := Write(filepath.Join(dir, "none/file"), say("", nil)); err == nil {
-		t.Error("a file was written to where there is no directory")
+	names(t, dir, "file")
+	content(t, path, "whole")
+	if err := output.Write(filepath.Join(dir, "no", "file"), whole); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("where no directory is: %v", err)
 	}
 }
 
 func TestCopy(t *testing.T) {
 	dir := t.TempDir()
 	from, to := filepath.Join(dir, "from"), filepath.Join(dir, "to")
-	if err := os.WriteFile(from, []byte("text"), 0o600); err != nil {
+	if err := output.Copy(to, from); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("nothing to copy: %v", err)
+	}
+	if err := output.Write(from, whole); err != nil {
 		t.Fatal(err)
 	}
-	if err := Copy(to, from); err != nil {
+	if err := output.Copy(to, from); err != nil {
 		t.Fatal(err)
 	}
-	if text, err := os.ReadFile(to); err != nil || string(text) != "text" {
-		t.Errorf("the copy has %q, %v", text, err)
+	content(t, to, "whole")
+	if err := output.Copy(to, dir); err == nil {
+		t.Error("a directory was copied")
 	}
-	if err := Copy(to, filepath.Join(dir, "none")); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("the error is %v", err)
-	}
+	content(t, to, "whole")
 }
 
 func TestDirectory(t *testing.T) {
-	root := t.TempDir()
-	dir := filepath.Join(root, "above", "dir")
-	fill := func(then error) func(string) error {
-		return func(dir string) error {
-			return errors.Join(os.WriteFile(filepath.Join(dir, "file"), nil, 0o644), then)
-		}
-	}
-	// What the user has beside it, whatever its name, is the user's.
-	mine := dir + ".partial"
-	if err := os.MkdirAll(filepath.Join(mine, "mine"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	broken := errors.New("broken")
-	if err := Directory(dir, fill(broken)); !errors.Is(err, broken) {
-		t.Errorf("the error is %v", err)
-	}
-	if list := names(t, filepath.Dir(dir)); len(list) != 1 {
-		t.Errorf("left behind: %q", list)
-	}
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := Directory(dir, fill(nil)); err != nil { // empty
-		t.Fatal(err)
-	}
-	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o755 {
-		t.Errorf("the directory is %v, %v", info, err)
-	}
-	if list := names(t, dir); len(list) != 1 || list[0] != "file" {
-		t.Errorf("it holds %q", list)
-	}
-	if list := names(t, mine); len(list) != 1 {
-		t.Errorf("the user's directory holds %q", list)
-	}
-}
+	fill := func(dir string) error { return output.Write(filepath.Join(dir, "file"), whole) }
+	stop := func(dir string) error { return output.Write(filepath.Join(dir, "file"), half) }
 
-func TestDirectoryRefuses(t *testing.T) {
-	root := t.TempDir()
-	if err := os.WriteFile(filepath.Join(root, "file"), nil, 0o644); err != nil {
+	top := t.TempDir()
+	made := filepath.Join(top, "a", "b")
+	if err := output.Directory(made, stop); !errors.Is(err, errStopped) {
+		t.Errorf("half of it: %v", err)
+	}
+	names(t, filepath.Join(top, "a"))
+	if err := output.Directory(made, fill); err != nil {
 		t.Fatal(err)
 	}
-	for dir, want := range map[string]string{
-		root:                               "is not empty",
-		"/":                                "cannot be replaced",
-		".":                                "cannot be replaced",
-		filepath.Join(root, "file", "dir"): "making the directory above",
-	} {
-		err := Directory(dir, func(string) error {
-			t.Errorf("%s was filled", dir)
-			return nil
-		})
-		if !hint.IsUsage(err) || !strings.Contains(err.Error(), want) || hint.Of(err) == "" {
-			t.Errorf("%s: %v, hint %q", dir, err, hint.Of(err))
+	names(t, filepath.Join(top, "a"), "b")
+	content(t, filepath.Join(made, "file"), "whole")
+
+	empty := filepath.Join(top, "empty")
+	if err := os.Mkdir(empty, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := output.Directory(empty+"/", fill); err != nil {
+		t.Errorf("an empty one: %v", err)
+	}
+	if info, err := os.Stat(empty); err != nil || info.Mode().Perm() != 0o755 {
+		t.Errorf("its mode is %v, %v", info.Mode(), err)
+	}
+
+	// What is there already stays.
+	t.Chdir(empty)
+	for _, dir := range []string{made, ".", "..", "/", filepath.Join(made, "file"), filepath.Join(made, "file", "c")} {
+		if err := output.Directory(dir, fill); err == nil || hint.Of(err) == "" {
+			t.Errorf("%s was replaced, or there was no advice: %v", dir, err)
 		}
 	}
+	content(t, filepath.Join(made, "file"), "whole")
 }

@@ -14,7 +14,8 @@ number() {
 			2) bits=$((8 * (size - 1 - i))) ;;
 			*) echo "elf.sh: unknown byte order $order" >&2; exit 1 ;;
 			esac
-			printf "\\$(printf %03o $((value >> bits & 255)))"
+			# In octal, without a process for each byte.
+			printf "\\$((value >> bits >> 6 & 3))$((value >> bits >> 3 & 7))$((value >> bits & 7))"
 			i=$((i + 1))
 		done
 	done
