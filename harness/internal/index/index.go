@@ -150,7 +150,14 @@ func Save(path string, index Index) error {
 // Load reads an index. One that is missing or damaged is an empty one.
 func Load(path string) Index {
 	buf, err := os.ReadFile(path)
-	if err != nil || len(buf) < 4 {
+	if err != nil {
+		return nil
+	}
+	return decode(buf)
+}
+
+func decode(buf []byte) Index {
+	if len(buf) < 4 {
 		return nil
 	}
 	body, sum := buf[:len(buf)-4], binary.LittleEndian.Uint32(buf[len(buf)-4:])
