@@ -34,7 +34,7 @@ FEW_FAULTS = ^TestFaults$$/.*/^(flipped-byte|no-tests|unreported|poweroff|hang|b
 unit: export GORACE = atexit_sleep_ms=0
 unit:
 	$(GO) vet -race ./...
-	$(GO) test -race -vet=off $$($(GO) list ./... | grep -Ev '$(GUEST_PACKAGES)|/tests(/faults)?$$|/harness/verdict$$')
+	$(GO) test -race -vet=off $$($(GO) list ./... | grep -Ev '$(GUEST_PACKAGES)|/tests(/faults|/kvm)?$$|/harness/verdict$$')
 	$(GO) test -race -vet=off -cover ./harness/verdict | awk '{ print } /coverage: / { sub("%", "", $$5); found = $$5 >= 95 } END { exit !found }'
 
 # How much of the packages that put a run together the fast tests reach, in
@@ -72,6 +72,13 @@ e2e:
 test-faults: DOCTOR = --profile clang --bpf
 test-faults: deps
 	$(GO) test -v -count=1 -parallel 2 -timeout 40m ./tests/faults $(ARGS)
+
+# A KVM that works, on a host without one: QEMU emulates a processor that has
+# virtualization, and kheaders runs in that machine. Takes some minutes, and
+# fetches Debian packages for it.
+.PHONY: test-kvm
+test-kvm: deps
+	$(GO) test -v -count=1 -timeout 2h ./tests/kvm $(ARGS)
 
 # The same healthy boots, again and again: ARGS="-n 50 -load 4" keeps the
 # processors busy meanwhile.
