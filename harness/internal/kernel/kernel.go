@@ -128,9 +128,12 @@ func compile(ctx context.Context, store cache.Store, source Source, o BuildOptio
 	if o.Jobs <= 0 {
 		o.Jobs = runtime.NumCPU()
 	}
-	asked, more, err := configuration(source, o)
+	asked, err := ask(o, source.Version)
 	if err != nil {
 		return Kernel{}, err
+	}
+	if _, err := os.Stat(filepath.Join(source.Dir, "arch", o.Target.SrcArch, "Makefile")); errors.Is(err, fs.ErrNotExist) {
+		return Kernel{}, hint.Usage(fmt.Errorf("the kernel tree %s has no arch/%s", source.Dir, o.Target.SrcArch), "choose another --arch, or a kernel that has "+o.Target.Name)
 	}
 	tools := toolchain.GCC(o.Target)
 	if wantsClang(asked) {
@@ -145,11 +148,11 @@ func compile(ctx context.Context, store cache.Store, source Source, o BuildOptio
 	if err != nil {
 		return Kernel{}, err
 	}
-	keyOf := func(asked []request) cache.Key {
+	keyOf := func(source Source, o BuildOptions, asked []request) cache.Key {
 		parts := []string{kernelFormat, filepath.Dir(root), source.Dir, source.Key, o.Target.Name, o.Target.ImageTarget, formatRequests(asked), runtime.GOARCH}
 		return cache.KeyOf(slices.Concat(parts, versions, buildVariables, o.Variables, o.Inputs)...)
 	}
-	key := keyOf(asked)
+	key := keyOf(source, o, asked)
 
 	log := ""
 	entry, err := store.Get(ctx, kernelKind, key, func(ctx context.Context, dir string) ([]string, error) {
@@ -164,11 +167,9 @@ func compile(ctx context.Context, store cache.Store, source Source, o BuildOptio
 				return nil, fmt.Errorf("removing an old log: %w", err)
 			}
 		}
-		seed := ""
-		if !wantsClang(asked) { // which would compile all of it again
-			if seed, err = findSeed(store, o, source.Version, more, keyOf); err != nil {
-				return nil, err
-			}
+		seed, err := findSeed(store, source, o, keyOf)
+		if err != nil {
+			return nil, err
 		}
 		if err := build(ctx, store, source, o, tools, asked, seed, dir, log); err != nil {
 			return nil, diskFull(err, dir)
@@ -183,22 +184,6 @@ func compile(ctx context.Context, store cache.Store, source Source, o BuildOptio
 		Image: entry.Path(filepath.Join(objectName, o.Target.ImagePath)),
 		Key:   string(key), Log: log, How: how("built", entry), Cached: entry.Hit,
 	})
-}
-
-// configuration returns what is asked for of a kernel's configuration, and which
-// part of it, the last one, is the caller's. An error says that the source has no
-// such kernel.
-func configuration(source Source, o BuildOptions) (asked, more []request, err error) {
-	if asked, err = requests(o.Target, o.Profile, source.Version); err != nil {
-		return nil, nil, err
-	}
-	if more, err = parseFragment(o.Config, new(int)); err != nil {
-		return nil, nil, fmt.Errorf("config fragment: %w", err)
-	}
-	if _, err := os.Stat(filepath.Join(source.Dir, "arch", o.Target.SrcArch, "Makefile")); errors.Is(err, fs.ErrNotExist) {
-		return nil, nil, hint.Usage(fmt.Errorf("the kernel tree %s has no arch/%s", source.Dir, o.Target.SrcArch), "choose another --arch, or a kernel that has "+o.Target.Name)
-	}
-	return append(asked, more...), more, nil
 }
 
 // outputs returns the files of a build in dir without which it is of no use.
@@ -240,32 +225,25 @@ func (k Kernel) Missing(options ...string) ([]string, error) {
 	}), nil
 }
 
-// findSeed returns the object tree of the default profile, if there is one and
-// the kernel is of another. A profile changes little of it, and kbuild knows
-// what depends on that. More is what is asked for besides the profile.
-func findSeed(store cache.Store, o BuildOptions, version string, more []request, keyOf func([]request) cache.Key) (string, error) {
-	if o.Profile == DefaultProfile {
-		return "", nil
-	}
-	plain, err := requests(o.Target, DefaultProfile, version)
+// ask returns what the fragments of a kernel ask its configuration for.
+func ask(o BuildOptions, version string) ([]request, error) {
+	asked, err := requests(o.Target, o.Profile, version)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	entry, err := store.Find(kernelKind, keyOf(append(plain, more...)))
-	if err != nil || !entry.Hit {
-		return "", err
+	more, err := parseFragment(o.Config, new(int))
+	if err != nil {
+		return nil, fmt.Errorf("config fragment: %w", err)
 	}
-	return entry.Path(objectName), nil
+	return append(asked, more...), nil
 }
 
-// build configures and builds a kernel in dir, from scratch or from a copy of
-// the object tree seed.
-func build(ctx context.Context, store cache.Store, source Source, o BuildOptions, tools toolchain.Toolchain, asked []request, seed, dir, log string) error {
+// build configures and builds a kernel in dir, from scratch or from a seed.
+func build(ctx context.Context, store cache.Store, source Source, o BuildOptions, tools toolchain.Toolchain, asked []request, from *seed, dir, log string) error {
 	m := maker{source: source.Dir, object: filepath.Join(dir, objectName), tools: tools, log: log, progress: o.Progress, variables: o.Variables}
-	if seed != "" {
-		// Times and all: kbuild goes by them.
-		if err := (run.Cmd{Argv: []string{"cp", "-a", "--reflink=auto", seed, m.object}, Log: log}).Run(ctx); err != nil {
-			return fmt.Errorf("copying the object tree of the %s profile: %w", DefaultProfile, err)
+	if from != nil {
+		if err := from.plant(ctx, m.object, m.source, log); err != nil {
+			return err
 		}
 	} else if err := os.Mkdir(m.object, 0o755); err != nil {
 		return fmt.Errorf("making the object tree: %w", err)

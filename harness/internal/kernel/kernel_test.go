@@ -258,32 +258,3 @@ func TestBuildDiskFull(t *testing.T) {
 		t.Errorf("left behind: %v", left)
 	}
 }
-
-// TestBuildFromSeed holds that a profile starts from the default's object tree,
-// when there is one, and leaves that as it is.
-func TestBuildFromSeed(t *testing.T) {
-	f := newFixture(t)
-	profile := func(o *kernel.BuildOptions) { o.Profile = "ikheaders" }
-	const mark = "include/generated/mark.h"
-	marked := func(k kernel.Kernel) bool {
-		_, err := os.Stat(filepath.Join(k.Dir, mark))
-		return err == nil
-	}
-	if k := f.mustBuild(t, second.Name, profile); marked(k) || !strings.Contains(read(t, k.Config), "\nCONFIG_IKHEADERS=y\n") {
-		t.Errorf("from scratch it is %+v", k)
-	}
-	plain := f.mustBuild(t, first.Name)
-	write(t, filepath.Join(plain.Dir, mark), "")
-	config := read(t, plain.Config)
-	if k := f.mustBuild(t, first.Name, profile); !marked(k) || !strings.Contains(read(t, k.Config), "\nCONFIG_IKHEADERS=y\n") {
-		t.Errorf("from the default's it is %+v", k)
-	}
-	if again := f.mustBuild(t, first.Name); !again.Cached || read(t, again.Config) != config || read(t, filepath.Join(again.Dir, ".config")) != config {
-		t.Errorf("the default's is now %+v", again)
-	}
-	// One that is damaged is no seed.
-	write(t, plain.Config, "damaged")
-	if k := f.mustBuild(t, first.Name, func(o *kernel.BuildOptions) { o.Profile = "ikheaders-m" }); marked(k) {
-		t.Error("a damaged object tree was copied")
-	}
-}

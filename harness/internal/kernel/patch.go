@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -46,7 +47,7 @@ func Patch(ctx context.Context, store cache.Store, source Source, patch []byte, 
 	if err != nil {
 		return Source{}, err
 	}
-	return Source{Dir: entry.Path(sourceTreeName), Key: key, Version: source.Version, build: compile}, nil
+	return Source{Dir: entry.Path(sourceTreeName), Key: key, Version: source.Version, unpatched: &source, build: compile}, nil
 }
 
 func patchCopy(ctx context.Context, store cache.Store, source Source, patch []byte, changed []string, to string) error {
@@ -131,6 +132,9 @@ func copyFile(from, to string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, out.Close()) }()
-	_, err = io.Copy(out, in)
-	return err
+	if _, err = io.Copy(out, in); err != nil {
+		return err
+	}
+	// As for a link: what was built from the tree is not older than its copy.
+	return os.Chtimes(to, time.Time{}, info.ModTime())
 }

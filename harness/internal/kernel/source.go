@@ -33,6 +33,8 @@ type Source struct {
 	// mutable says that the tree is the user's, who may change it at any
 	// time.
 	mutable bool
+	// unpatched is what a patched source was made from.
+	unpatched *Source
 	// build is [Build] for this source.
 	build func(context.Context, cache.Store, Source, BuildOptions) (Kernel, error)
 }
