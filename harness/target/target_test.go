@@ -13,9 +13,6 @@ import (
 )
 
 func TestLookup(t *testing.T) {
-	if want := []string{"x86_64", "arm64"}; !slices.Equal(Names(), want) {
-		t.Errorf("the names are %q, want %q", Names(), want)
-	}
 	for i, want := range All() {
 		got, err := Lookup(want.Name)
 		if err != nil || !reflect.DeepEqual(got, want) {
@@ -32,7 +29,7 @@ func TestLookup(t *testing.T) {
 	}
 	for _, name := range []string{"", "x86", "AMD64", "X86_64", " arm64"} {
 		got, err := Lookup(name)
-		if err == nil || !strings.Contains(err.Error(), "known are x86_64, arm64") {
+		if err == nil || !strings.Contains(err.Error(), "known are "+strings.Join(Names(), ", ")) {
 			t.Errorf("%q is %q, %v", name, got.Name, err)
 		}
 	}
