@@ -21,26 +21,6 @@ import (
 	"github.com/kheaders/kheaders/tests/kvm/plan"
 )
 
-// processor is how QEMU emulates one with virtualization.
-type processor struct {
-	// machine and cpu are the values of -machine and -cpu.
-	machine, cpu string
-	// module is the driver that makes /dev/kvm, if it is not built in.
-	module string
-	// kernelArgs are arguments that its kernel needs.
-	kernelArgs string
-}
-
-// processors are those that we know, by the target's name.
-func processors() map[string]processor {
-	return map[string]processor{
-		// Not max, whose sizes of XSAVE are not consistent: a kernel under KVM
-		// warns of them.
-		"x86_64": {machine: "q35", cpu: "qemu64,svm=on,npt=on", module: "kvm_amd", kernelArgs: "no_timer_check"},
-		"arm64":  {machine: "virt,virtualization=on,gic-version=3", cpu: "neoverse-n1"},
-	}
-}
-
 // machine is a machine with a KVM that works.
 type machine struct {
 	target target.Target
@@ -61,15 +41,15 @@ func (m machine) run(t *testing.T, p plan.Plan) string {
 	release := filepath.Base(filepath.Dir(found[0]))
 	image := m.initramfs(t, filepath.Dir(found[0]), p)
 
-	cpu := processors()[m.target.Name]
+	host := m.target.Host
 	console := filepath.Join(p.Results, "machine.log")
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	out, err := exec.CommandContext(ctx, "setpriv", "--pdeathsig", "KILL", "--", m.target.QEMU,
 		"-nodefaults", "-no-user-config", "-nographic", "-no-reboot",
-		"-machine", cpu.machine, "-cpu", cpu.cpu, "-accel", "tcg", "-smp", "2", "-m", "4096",
+		"-machine", host.Machine, "-cpu", host.CPU, "-accel", "tcg", "-smp", "2", "-m", "4096",
 		"-kernel", filepath.Join(m.packages, "boot/vmlinuz-"+release), "-initrd", image,
-		"-append", "panic=-1 loglevel=6 mitigations=off console="+m.target.Console+" "+cpu.kernelArgs,
+		"-append", "panic=-1 loglevel=6 mitigations=off console="+m.target.Console+" "+host.KernelArgs,
 		"-chardev", "file,id=console,path="+console, "-serial", "chardev:console",
 		"-virtfs", "local,readonly=on,multidevs=remap,security_model=none,mount_tag="+plan.Root+",path="+m.root,
 		"-virtfs", "local,security_model=none,mount_tag="+plan.Results+",path="+p.Results,
@@ -93,7 +73,7 @@ func (m machine) initramfs(t *testing.T, modules string, p plan.Plan) string {
 		return err
 	}))
 	names := []string{"9p", "9pnet_virtio", "virtio_pci", "overlay"}
-	if kvm := processors()[m.target.Name].module; kvm != "" {
+	if kvm := m.target.Host.Module; kvm != "" {
 		names = append(names, kvm)
 	}
 	for _, name := range names {
