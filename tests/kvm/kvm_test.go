@@ -46,7 +46,7 @@ func native(t *testing.T, arch target.Target) {
 	m := machine{target: arch, packages: unpacked(t, arch, "linux-image-"+arch.Debian), root: "/"}
 	kheaders := filepath.Join(t.TempDir(), "kheaders")
 	compile(t, arch, "build", "-o", kheaders, "./harness/cmd/kheaders")
-	underTCG(t, kheaders, arch)
+	underTCG(t, kheaders, arch, t.TempDir())
 
 	results := t.TempDir()
 	printed := m.run(t, plan.Plan{
@@ -72,8 +72,12 @@ func foreign(t *testing.T, arch target.Target) {
 	in := func(name string) string { return filepath.Join(results, name) }
 	kheaders := filepath.Join(t.TempDir(), "kheaders")
 	output(t, "go", "build", "-o", kheaders, repo(t)+"/harness/cmd/kheaders")
-	cell := underTCG(t, kheaders, arch)
+	made := t.TempDir()
+	cell := underTCG(t, kheaders, arch, made)
 	for _, a := range cell.Artifacts {
+		if !filepath.IsAbs(a.Path) {
+			a.Path = filepath.Join(made, a.Path)
+		}
 		if a.Name == "kernel" || a.Name == "initramfs" {
 			output(t, "cp", a.Path, in(a.Name))
 		}
@@ -118,10 +122,9 @@ func judge(t *testing.T, dir string, cell report.Cell) verdict.Result {
 	return verdict.Decide(evidence)
 }
 
-// underTCG has the host run a cell under TCG and returns it.
-func underTCG(t *testing.T, kheaders string, arch target.Target) report.Cell {
+// underTCG has the host run a cell under TCG, with its results in a directory.
+func underTCG(t *testing.T, kheaders string, arch target.Target, results string) report.Cell {
 	t.Helper()
-	results := t.TempDir()
 	printed := output(t, kheaders, "test", "--arch", arch.Name, "--accel", "tcg", "--results", results)
 	cell := read(t, results)
 	if cell.Accel != "tcg" || cell.Verdict != verdict.Pass {
