@@ -125,9 +125,11 @@ func Prepare(ctx context.Context, spec string, t target.Target, profile, results
 	return pipeline.Prepare(ctx, config)
 }
 
-// What these are is said where they are declared.
-type (
-	Cmd     = run.Cmd
-	Config  = pipeline.Config
-	Session = pipeline.Session
-)
+// Cmd is a program to run.
+type Cmd = run.Cmd
+
+// Config is what a cell's boot depends on.
+type Config = pipeline.Config
+
+// Session is a cell that is ready to boot.
+type Session = pipeline.Session

@@ -38,8 +38,11 @@ func (c *cell) report(ctx context.Context, m made, err error) report.Cell {
 		name string
 		file stage.File
 	}{
-		{"kernel", m.kernel.Image}, {"headers", m.archive}, {"bpf", m.program},
-		{"module", m.carrier.Module}, {"initramfs", m.image},
+		{"kernel", m.kernel.Image},
+		{"headers", m.archive},
+		{"bpf", m.program},
+		{"module", m.carrier.Module},
+		{"initramfs", m.image},
 	} {
 		if a.file.Path != "" {
 			out.AddArtifact(a.name, a.file.Path, a.file.Size, a.file.SHA256)

@@ -76,10 +76,13 @@ func (s *Session) Run(ctx context.Context) report.Cell {
 	return s.cell.report(ctx, m, err)
 }
 
-// Kernel returns the kernel that is booted, Archive its headers, and Carrier what
-// has them in it, which may be changed before a run.
-func (s *Session) Kernel() stage.Built     { return s.made.kernel }
-func (s *Session) Archive() stage.File     { return s.made.archive }
+// Kernel returns the kernel that is booted.
+func (s *Session) Kernel() stage.Built { return s.made.kernel }
+
+// Archive returns the headers of that kernel.
+func (s *Session) Archive() stage.File { return s.made.archive }
+
+// Carrier returns what has the headers in it. It may be changed before a run.
 func (s *Session) Carrier() *stage.Carrier { return &s.made.carrier }
 
 // Floor boots the same machine and kernel with another initramfs and returns
