@@ -20,6 +20,7 @@ import (
 	"github.com/kheaders/kheaders/harness/internal/hint"
 	"github.com/kheaders/kheaders/harness/internal/kernel"
 	"github.com/kheaders/kheaders/harness/internal/run"
+	"github.com/kheaders/kheaders/harness/verdict"
 )
 
 // The exit codes, which scripts rely on.
@@ -197,16 +198,16 @@ func (c *call) help() {
 // the command to run again, and what to do.
 func explain(w io.Writer, err error) {
 	advice := hint.Of(err)
-	fmt.Fprintf(w, "error: %v\n", err)
+	fmt.Fprintf(w, "error: %s\n", verdict.Printable(strings.ReplaceAll(err.Error(), "\n", "; ")))
 	if failed, ok := errors.AsType[*kernel.BuildError](err); ok {
 		for _, line := range failed.Lines {
-			fmt.Fprintf(w, "  %s\n", line)
+			fmt.Fprintf(w, "  %s\n", verdict.Printable(line))
 		}
 	}
 	if failed, ok := errors.AsType[*run.Error](err); ok {
 		if _, picked := errors.AsType[*kernel.BuildError](err); !picked {
 			for _, line := range failed.Tail[max(0, len(failed.Tail)-10):] {
-				fmt.Fprintf(w, "  %s\n", line)
+				fmt.Fprintf(w, "  %s\n", verdict.Printable(line))
 			}
 		}
 		if failed.Log != "" {
