@@ -82,6 +82,7 @@ var hooks = map[string]func(w *world){
 	"kvm-aborts": func(w *world) {
 		w.fakeKVM(`tcg: QEMU ended with code -1 under KVM: qemu: error: failed to set MSR 0x10a`)
 	},
+	"kvm-emulates": func(w *world) { w.fakeKVM(`tcg: the kernel did not come up within 6s under KVM`) },
 	"kvm-spins":    func(w *world) { w.fakeKVM(`tcg: the kernel did not come up within 6s under KVM`) },
 	"kvm-insisted": func(w *world) { w.fakeKVM("") },
 	"kvm-hangs":    func(w *world) { w.fakeKVM("") },

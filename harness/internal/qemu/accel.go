@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -24,9 +25,8 @@ import (
 	"github.com/kheaders/kheaders/harness/target"
 )
 
-// memory is how long we believe that KVM does not work. The machine may have
-// been too busy for the probe.
-const memory = time.Hour
+// believed is how long a failed probe counts: the host may have been too busy.
+const believed = time.Hour
 
 // Choice is an accelerator with the reason for it.
 type Choice struct {
@@ -41,12 +41,11 @@ type Prober struct {
 	Dir string
 	// Device is the KVM device, /dev/kvm but in tests.
 	Device string
-	// Patience is how long to wait for the kernel's first byte. With a working
-	// KVM that takes a second, two if the kernel is a distribution's or full of
-	// checks. One that spins never comes up, and neither does one under a KVM
-	// that emulates every instruction, as kvm_pvm does for a guest that is not
-	// made for it: its first messages come after 5 s, its last ones, if at all,
-	// minutes later.
+	// Patience is how long a kernel may take to come up. With a working KVM that
+	// is a second, two if the kernel is a distribution's or full of checks. One
+	// that spins never comes up, and neither does one under a KVM that emulates
+	// every instruction, as kvm_pvm does for a guest that is not made for it: its
+	// first messages come after 5 s, its last ones, if at all, minutes later.
 	Patience time.Duration
 }
 
@@ -105,7 +104,7 @@ func (p Prober) broken(ctx context.Context, t target.Target, kernel string, insi
 	if a, ok := recall(works); ok && a.Host == host {
 		return "", nil
 	}
-	if a, ok := recall(fails); ok && !insist && a.Host == host && a.Kernel == image && int64(now.Uptime)-a.Uptime < int64(memory.Seconds()) {
+	if a, ok := recall(fails); ok && !insist && a.Host == host && a.Kernel == image && int64(now.Uptime)-a.Uptime < int64(believed.Seconds()) {
 		return a.Broken + " (remembered)", nil
 	}
 	why, err := p.probe(ctx, t, kernel)
@@ -199,19 +198,27 @@ func identity(path string) (string, error) {
 	return fmt.Sprintf("%s %d %d", path, info.Size(), info.ModTime().UnixNano()), nil
 }
 
-// probe boots a kernel under KVM, and returns why that failed, or nothing. The
-// kernel gets no file system and may print emergencies alone, so its first byte
-// is of the panic with which such a boot ends: everything that a kernel does on
-// its way to init has run by then.
+// cameUp is the panic that ends the boot of a kernel that has no file system: by
+// then everything has run that a kernel does on its way to init. The firmware
+// speaks before, and so does a kernel under a KVM that gets it no further.
+var cameUp = regexp.MustCompile(`Kernel panic - not syncing: (VFS: Unable to mount root|No working init found)`)
+
+// probe boots a kernel under KVM without a file system, and returns why it did
+// not come up, or nothing.
 func (p Prober) probe(ctx context.Context, t target.Target, kernel string) (string, error) {
-	var printed atomic.Bool
+	var up atomic.Bool
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	var log bytes.Buffer
-	exit, err := Machine{Target: t, Accel: KVM, Kernel: kernel, MemoryMiB: 256, KernelArgs: []string{"loglevel=1"}}.Run(ctx, Watch{
+	var console, log bytes.Buffer
+	exit, err := Machine{Target: t, Accel: KVM, Kernel: kernel, MemoryMiB: 256}.Run(ctx, Watch{
 		Console: writerFunc(func(b []byte) (int, error) {
-			printed.Store(true)
-			cancel(errPrinted)
+			if console.Len() < 64<<10 { // which is more than a boot prints
+				console.Write(b)
+				if cameUp.Match(console.Bytes()) {
+					up.Store(true)
+					cancel(errUp)
+				}
+			}
 			return len(b), nil
 		}),
 		Events:   io.Discard,
@@ -222,7 +229,7 @@ func (p Prober) probe(ctx context.Context, t target.Target, kernel string) (stri
 	if err != nil {
 		return "", err
 	}
-	if printed.Load() {
+	if up.Load() {
 		return "", nil
 	}
 	line, _, _ := strings.Cut(strings.TrimSpace(log.String()), "\n")
@@ -236,7 +243,7 @@ func (p Prober) probe(ctx context.Context, t target.Target, kernel string) (stri
 	return fmt.Sprintf("QEMU ended with code %d under KVM%s", exit.Code, said), nil
 }
 
-var errPrinted = errors.New("the kernel printed")
+var errUp = errors.New("the kernel came up")
 
 type writerFunc func([]byte) (int, error)
 
