@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-// Package bpf compiles a BPF program against the headers in an archive, as bcc
-// and its like do where the program is to run: with clang, for the kernel's own
-// architecture as far as the headers are concerned, and for BPF after that.
+// Package bpf compiles a BPF program against the headers in an archive, the way
+// bcc and similar tools do where the program is to run. It uses clang, which
+// reads the headers for the kernel's own architecture and then generates code
+// for BPF.
 package bpf
 
 import (
@@ -18,22 +19,22 @@ import (
 	"github.com/kheaders/kheaders/harness/target"
 )
 
-// ObjectName is the name of the compiled program. What it answers to which
-// question is in its source; the guest test TestHeadersInBPF asks.
+// ObjectName is the name of the compiled program. Its source has the questions
+// that it answers, and the guest test TestHeadersInBPF asks them.
 const ObjectName = "task.bpf.o"
 
-// Compiler is the program that compiles. Every clang since 11 will do.
+// Compiler is the program that compiles. Any clang since 11 will do.
 const Compiler = "clang"
 
-// Needed are the options of a kernel in which the program can run. It is run as
-// for a tracepoint, which kernels can do without one since 5.10: that part of them
-// is in net/bpf.
+// Needed are the options of a kernel that can run the program. The program runs
+// as if from a tracepoint, but since 5.10 kernels can run it without one: the
+// code for that is in net/bpf.
 var Needed = []string{"CONFIG_BPF_SYSCALL", "CONFIG_BPF_EVENTS", "CONFIG_NET"}
 
 //go:embed program/task.bpf.c
 var program []byte
 
-// Key returns what decides about the program that [Compile] makes, besides the
+// Key returns what the program from [Compile] depends on in addition to the
 // archive. A missing clang is a [*run.NotFoundError].
 func Key(ctx context.Context, t target.Target) (string, error) {
 	version, err := run.Cmd{Argv: []string{Compiler, "--version"}}.Output(ctx)
@@ -48,9 +49,9 @@ func Key(ctx context.Context, t target.Target) (string, error) {
 }
 
 // Compile compiles the program against the headers in an archive, as ObjectName
-// in dir, which is there and which nobody else uses. The compiler's output is
-// appended to log. A failure of it is a [*run.Error]: the headers are not fit
-// for use.
+// in dir, which must exist and which nobody else may use. It appends the
+// compiler's output to log. If the compiler fails, the error is a [*run.Error]:
+// the headers are unusable.
 func Compile(ctx context.Context, archive string, t target.Target, dir, log string) error {
 	tree := filepath.Join(dir, "headers")
 	if _, err := headers.Extract(ctx, archive, tree); err != nil {
@@ -68,9 +69,10 @@ func Compile(ctx context.Context, archive string, t target.Target, dir, log stri
 	return nil
 }
 
-// commands returns what compiles, in the headers' directory. The headers' inline
-// assembler is not BPF's, so they are read for the target; what is left of them
-// by then is BPF's as well.
+// commands returns the commands that compile, to be run in the headers'
+// directory. The headers contain inline assembler that BPF does not have, so
+// clang reads them for the target; the intermediate code that remains is fit
+// for BPF too.
 func commands(t target.Target) [][]string {
 	const ir, object = "../task.bc", "../" + ObjectName
 	arch := "arch/" + t.SrcArch + "/include"
@@ -78,11 +80,11 @@ func commands(t target.Target) [][]string {
 		Compiler, "-target", t.Triplet(), "-O2", "-emit-llvm", "-c", "-o", ir,
 		// Kernels since 6.19 are written for -fms-extensions.
 		"-nostdlibinc", "-fms-extensions", "-Werror=implicit-function-declaration", "-w",
-		// What the back end for BPF could not undo.
+		// The BPF back end could not undo these.
 		"-fno-stack-protector", "-fno-vectorize", "-fno-slp-vectorize", "-fno-asynchronous-unwind-tables",
 		"-D__KERNEL__", "-D__BPF_TRACING__",
 	}
-	// In the order of LINUXINCLUDE in the kernel's Makefile.
+	// In the same order as LINUXINCLUDE in the kernel's Makefile.
 	for _, dir := range []string{arch, arch + "/generated", "include", arch + "/uapi", arch + "/generated/uapi", "include/uapi", "include/generated/uapi"} {
 		read = append(read, "-I"+dir)
 	}

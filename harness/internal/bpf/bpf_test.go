@@ -14,7 +14,7 @@ import (
 	"github.com/kheaders/kheaders/harness/target"
 )
 
-// packed makes an archive of the fewest headers that are one.
+// packed makes an archive with as few headers as possible.
 func packed(t *testing.T) string {
 	t.Helper()
 	tree := t.TempDir()
@@ -44,7 +44,7 @@ func packed(t *testing.T) string {
 	return output
 }
 
-// compiler puts a shell script in the place of clang. It keeps the rest of PATH.
+// compiler puts a shell script in place of clang, first in PATH.
 func compiler(t *testing.T, script string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -58,8 +58,8 @@ func TestCompile(t *testing.T) {
 	archive := packed(t)
 	arch := target.All()[0]
 
-	// What stands in for the compiler sees the headers and the program, and
-	// notes what it is asked for.
+	// The stand-in for the compiler sees the headers and the program, and
+	// notes how it was called.
 	notes := filepath.Join(t.TempDir(), "notes")
 	compiler(t, `echo "$@" >> `+notes+`
 case "$*" in
@@ -93,7 +93,8 @@ esac`)
 		t.Errorf("the compiler is called so:\n%s", text)
 	}
 
-	// Headers that do not compile are no mistake of ours, and are told from it.
+	// Headers that do not compile are not our mistake, and the error shows
+	// that.
 	compiler(t, "echo 'include/linux/sched.h:1:1: error: no' >&2; exit 1")
 	log := filepath.Join(t.TempDir(), "log")
 	err = Compile(t.Context(), archive, arch, t.TempDir(), log)

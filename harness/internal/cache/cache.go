@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 // Package cache keeps results under the digest of what they were made from. An
-// entry is built in its final place, because a kernel's object tree holds its
-// own path, and under a lock. What commits it is its manifest, which is
-// written last and removed first: a directory without one is what an
-// interrupted run left behind, and the next run clears it.
+// entry is built under a lock, and in its final place, because a kernel's
+// object tree contains its own path. Its manifest commits it. The manifest is
+// written last and removed first: a directory without one was left by an
+// interrupted run, and the next run clears it.
 package cache
 
 import (
@@ -24,7 +24,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Key names an entry: the digest of everything that its content depends on.
+// Key names an entry. It is the digest of everything that the entry depends on.
 type Key string
 
 // KeyOf digests a list of parts. Parts are length-prefixed: ("ab", "c") and
@@ -39,18 +39,18 @@ func KeyOf(parts ...string) Key {
 
 // Store is a cache directory.
 type Store struct {
-	// Dir is the directory; it is made when it is first needed.
+	// Dir is the directory; it is created when first needed.
 	Dir string
-	// OnWait, when set, is called once by a Get that has to wait for another
-	// one which builds the same entry.
+	// OnWait, if set, is called once by a Get that has to wait for another
+	// Get to build the same entry.
 	OnWait func(kind string, key Key)
 }
 
 // Entry is something in the store.
 type Entry struct {
-	// Dir is its directory. It must not be written to.
+	// Dir is its directory. Nobody may write to it.
 	Dir string
-	// Hit tells that it was there already.
+	// Hit says that it was already there.
 	Hit bool
 }
 
@@ -72,7 +72,7 @@ type manifest struct {
 	Outputs map[string]File `json:"outputs"`
 }
 
-// keepError marks a failure whose directory stays.
+// keepError marks a failure that leaves its directory behind.
 type keepError struct{ err error }
 
 func (e *keepError) Error() string { return e.err.Error() }
@@ -84,9 +84,9 @@ func (e *keepError) Unwrap() error { return e.err }
 // that has to build something; it is never taken for an entry.
 func Keep(err error) error { return &keepError{err: err} }
 
-// Root returns the directory that the entries of a kind are in, and makes it
-// when there is none. The place of an entry is part of some contents, so it must
-// not depend on where we stand, nor on the links that lead there.
+// Root returns the directory for entries of a kind, and creates it if it does
+// not exist. Some contents include the path of their entry, so Root's result
+// depends neither on the working directory nor on the links that lead there.
 func (s Store) Root(kind string) (string, error) {
 	root, err := filepath.Abs(filepath.Join(s.Dir, kind))
 	if err != nil {
@@ -101,8 +101,8 @@ func (s Store) Root(kind string) (string, error) {
 	return root, nil
 }
 
-// Find returns the entry kind/key. It is a hit when it is there and its outputs
-// are what was stored.
+// Find returns the entry kind/key. It is a hit if it exists and its outputs are
+// what was stored.
 func (s Store) Find(kind string, key Key) (Entry, error) {
 	root, err := s.Root(kind)
 	if err != nil {
@@ -112,12 +112,12 @@ func (s Store) Find(kind string, key Key) (Entry, error) {
 	return Entry{Dir: dir, Hit: intact(dir)}, nil
 }
 
-// Get returns the entry kind/key, building it with build when it is missing,
-// or when one of its outputs is no longer what was stored. build fills dir,
-// which is the entry's final place, and returns the names of the outputs below
-// it, which are digested now and checked on every later Get. Files that are no
-// outputs stay as well, unchecked. When build fails, dir is removed. Concurrent
-// callers, in this process or another, wait for the one that builds.
+// Get returns the entry kind/key, building it with build if it is missing, or
+// if one of its outputs is no longer what was stored. build fills dir, which is
+// the entry's final place, and returns the names of the outputs below it. These
+// are digested now and checked on every later Get. Other files stay as well,
+// but are not checked. If build fails, dir is removed. Concurrent callers, in
+// this process or another, wait for the one that builds.
 func (s Store) Get(ctx context.Context, kind string, key Key, build func(ctx context.Context, dir string) (outputs []string, err error)) (Entry, error) {
 	entry, err := s.Find(kind, key)
 	if err != nil || entry.Hit {
@@ -137,7 +137,7 @@ func (s Store) Get(ctx context.Context, kind string, key Key, build func(ctx con
 		return entry, nil
 	}
 
-	// The lock is ours, so whatever lies here was left by a run that died.
+	// We have the lock, so whatever is here was left by a run that died.
 	if err := discard(entry.Dir); err != nil {
 		return Entry{}, fmt.Errorf("clearing the cache entry: %w", err)
 	}
@@ -160,13 +160,13 @@ func (s Store) Get(ctx context.Context, kind string, key Key, build func(ctx con
 	return entry, nil
 }
 
-// discard removes an entry. The manifest goes first: an entry of which only
-// some files are gone must not look like one.
+// discard removes an entry. The manifest goes first: what remains of an entry
+// with some files gone must not look like an entry.
 func discard(dir string) error {
 	if err := os.Remove(filepath.Join(dir, manifestName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	// Compilers that outlive a killed run for a moment may still be writing
+	// Compilers that briefly outlive a killed run may still be writing
 	// here.
 	var err error
 	for range 30 {
@@ -178,8 +178,8 @@ func discard(dir string) error {
 	return err
 }
 
-// sweep removes the directories in a kind's directory that are no entries and
-// that nobody is working on.
+// sweep removes the directories below kindDir that are not entries and that
+// nobody is working on.
 func sweep(kindDir string) error {
 	list, err := os.ReadDir(kindDir)
 	if err != nil {
@@ -197,7 +197,7 @@ func sweep(kindDir string) error {
 		if err != nil {
 			return err
 		}
-		// It may have been finished before the lock was ours.
+		// It may have been finished before we got the lock.
 		if !exists(filepath.Join(dir, manifestName)) {
 			err = discard(dir)
 		}
@@ -214,7 +214,7 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// seal writes the manifest, last and synced: an entry without it is no entry.
+// seal writes the manifest last, and syncs it: without it there is no entry.
 func seal(dir string, outputs []string) error {
 	m := manifest{Outputs: map[string]File{}}
 	for _, name := range outputs {
@@ -270,8 +270,8 @@ func Digest(path string) (_ File, err error) {
 // ErrLocked says that someone else holds the lock.
 var ErrLocked = errors.New("locked by another run")
 
-// TryLock takes an exclusive lock on a file, which it makes when there is none.
-// It ends with the process, however that ends. When someone else has it, the
+// TryLock takes an exclusive lock on a file, which it creates if necessary. The
+// lock ends with the process, however that ends. If someone else has it, the
 // error is [ErrLocked].
 func TryLock(path string) (unlock func(), err error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)

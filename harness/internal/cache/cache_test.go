@@ -17,8 +17,8 @@ import (
 	"time"
 )
 
-// hangIn, in the environment, makes this test binary a run that builds an
-// entry in the store of that name and never ends.
+// hangIn, in the environment, makes this test binary a run that builds an entry
+// in the store at that path and never ends.
 const hangIn = "CACHE_TEST_HANG_IN"
 
 func TestMain(m *testing.M) {
@@ -40,8 +40,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// writer returns a build function that writes text to the output "out" and
-// "beside", which is none, and counts its calls.
+// writer returns a build function that counts its calls and writes text to two
+// files: "out", which is an output, and "beside", which is not.
 func writer(text string, calls *atomic.Int32) func(context.Context, string) ([]string, error) {
 	return func(_ context.Context, dir string) ([]string, error) {
 		calls.Add(1)
@@ -102,7 +102,8 @@ func TestGet(t *testing.T) {
 	}
 }
 
-// TestGetDirIsFinal holds because object trees have their own path in them.
+// TestGetDirIsFinal checks that entries are built in their final place, because
+// object trees contain their own path.
 func TestGetDirIsFinal(t *testing.T) {
 	t.Chdir(t.TempDir())
 	var seen string
@@ -118,7 +119,7 @@ func TestGetDirIsFinal(t *testing.T) {
 	}
 }
 
-// An entry is the same by whatever links its cache is reached.
+// An entry is the same no matter which links lead to its cache.
 func TestGetThroughLinks(t *testing.T) {
 	place, linked := t.TempDir(), t.TempDir()
 	var calls atomic.Int32
@@ -207,7 +208,7 @@ func TestKeep(t *testing.T) {
 	kept := filepath.Join(store.Dir, "kind", "key")
 	var calls atomic.Int32
 
-	// The next Get of the same entry builds it from nothing.
+	// The next Get of the same entry builds it from scratch.
 	if _, err := store.Get(t.Context(), "kind", "key", fail); !errors.Is(err, boom) || err.Error() != "outer: boom" {
 		t.Errorf("the error is %v", err)
 	}
@@ -217,8 +218,8 @@ func TestKeep(t *testing.T) {
 	}
 	missing(t, filepath.Join(kept, "log"))
 
-	// So does the next one of another entry that has something to build,
-	// which leaves finished ones alone.
+	// So does the next Get of another entry that has something to build. It
+	// leaves finished entries alone.
 	if _, err := store.Get(t.Context(), "kind", "other", fail); !errors.Is(err, boom) {
 		t.Errorf("the error is %v", err)
 	}
@@ -262,8 +263,8 @@ func TestGetConcurrent(t *testing.T) {
 	}
 }
 
-// TestGetLeavesOthersAlone holds that what looks unfinished may be somebody's
-// work.
+// TestGetLeavesOthersAlone checks that sweeping spares unfinished entries that
+// somebody may be working on.
 func TestGetLeavesOthersAlone(t *testing.T) {
 	store := Store{Dir: t.TempDir()}
 	var calls atomic.Int32
@@ -316,7 +317,7 @@ func TestGetAfterKill(t *testing.T) {
 		t.Fatalf("the other run says %q, %v", line[:n], err)
 	}
 
-	// While it lives, nobody takes its work.
+	// While the run lives, nobody takes its work.
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
 	var calls atomic.Int32

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-// Package doctor knows every program and library that kheaders calls, where
-// Debian has it, and how to install what is missing.
+// Package doctor knows every program and library that kheaders uses, which
+// Debian package has it, and how to install what is missing.
 package doctor
 
 import (
@@ -22,31 +22,31 @@ import (
 type Tool struct {
 	// Name is the program, the header file of a library, or a file of QEMU's.
 	Name string `json:"name"`
-	// Package is the Debian package that holds it.
+	// Package is the Debian package that contains it.
 	Package string `json:"package"`
 	// For says what it is needed for.
 	For string `json:"for"`
-	// Only are the kernel profiles and modes, [BPF] or [Image], that alone need
-	// it; none: all do.
+	// Only lists the kernel profiles and modes, [BPF] or [Image], that need
+	// it. Empty means that everything does.
 	Only []string `json:"only,omitempty"`
 	// Path is where it was found, or empty.
 	Path string `json:"path,omitempty"`
-	// qemu is the QEMU that looks for it in its own directory; none: it is no
-	// file of QEMU's.
+	// qemu is the QEMU that looks for this file in its own directory. It is
+	// empty for anything that is not a file of QEMU's.
 	qemu string
 }
 
-// What needs tools of its own, besides the profiles and modes.
+// What else needs tools of its own, apart from the profiles and modes.
 const (
 	// BPF is a test with a BPF program.
 	BPF = "bpf"
-	// Image is a kernel that comes built, as its distribution has it.
+	// Image is a prebuilt kernel, as its distribution ships it.
 	Image = "image"
 	// DKMS is a module that dkms builds.
 	DKMS = "dkms"
 )
 
-// Missing tells whether the tool was not found.
+// Missing reports whether the tool was not found.
 func (t Tool) Missing() bool { return t.Path == "" }
 
 // Examine looks for everything that the given targets need.
@@ -59,7 +59,7 @@ func Examine(ctx context.Context, targets []target.Target) []Tool {
 	return tools
 }
 
-// Lookup returns the tool of that name, without looking for it.
+// Lookup returns the tool with that name, without looking for it.
 func Lookup(name string, t target.Target) (Tool, bool) {
 	for _, clang := range []toolchain.Toolchain{toolchain.LLVM(t, toolchain.PackagedLLVM), toolchain.LLVM(t, "")} {
 		for _, tool := range table([]target.Target{t}, clang) {
@@ -71,7 +71,7 @@ func Lookup(name string, t target.Target) (Tool, bool) {
 	return Tool{}, false
 }
 
-// table lists what the targets need, with that clang where one is needed.
+// table lists what the targets need. Where clang is needed, it is this one.
 func table(targets []target.Target, clang toolchain.Toolchain) []Tool {
 	var objtool []string
 	for _, t := range targets {
@@ -120,13 +120,13 @@ func table(targets []target.Target, clang toolchain.Toolchain) []Tool {
 	)
 }
 
-// Checks looks for what checking the generated C needs besides.
+// Checks looks for the additional tools that check the generated C.
 func Checks() []Tool {
 	return []Tool{{Name: "sparse", Package: "sparse", For: "checking the generated C", Path: Tool{Name: "sparse"}.find()}}
 }
 
-// Needed returns those of the tools that the given profiles and modes need, and
-// [BPF] and [Image] when they are among them.
+// Needed returns the tools that the given profiles and modes need, and those
+// for [BPF] and [Image] if these are given.
 func Needed(tools []Tool, uses ...string) []Tool {
 	return slices.DeleteFunc(slices.Clone(tools), func(t Tool) bool {
 		used := func(only string) bool { return slices.Contains(uses, only) }
@@ -134,7 +134,7 @@ func Needed(tools []Tool, uses ...string) []Tool {
 	})
 }
 
-// find returns where a tool is.
+// find returns the path of a tool, or nothing.
 func (t Tool) find() string {
 	var dirs []string
 	switch {
@@ -161,7 +161,7 @@ func (t Tool) find() string {
 	return ""
 }
 
-// Missing returns those of the tools that were not found.
+// Missing returns the tools that were not found.
 func Missing(tools []Tool) []Tool {
 	return slices.DeleteFunc(slices.Clone(tools), func(t Tool) bool { return !t.Missing() })
 }
@@ -186,7 +186,7 @@ func Hint(missing []Tool) string {
 	return "sudo sh -c '" + strings.Join(Commands(missing), " && ") + "'"
 }
 
-// Error returns what to tell a user who lacks tools, or nil when none is
+// Error returns the error for a user who lacks tools, or nil if none is
 // missing.
 func Error(missing []Tool) error {
 	if len(missing) == 0 {
@@ -203,9 +203,9 @@ func Error(missing []Tool) error {
 	return hint.New(fmt.Errorf("%s %s not installed", strings.Join(names, ", "), verb), Hint(missing))
 }
 
-// Install installs the missing tools with apt: directly as root, else through
-// sudo when that asks for no password. Where neither is possible the error's
-// hint is the command to run.
+// Install installs the missing tools with apt, either directly as root, or
+// through sudo if that asks for no password. If neither is possible, the
+// error's hint is the command to run.
 func Install(ctx context.Context, missing []Tool, progress func(string)) error {
 	if len(missing) == 0 {
 		return nil

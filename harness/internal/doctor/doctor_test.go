@@ -17,8 +17,9 @@ import (
 	"github.com/kheaders/kheaders/harness/target"
 )
 
-// asInstaller makes the test binary a program that installs bison, for the
-// tests as root and as another user. It prints what a person would see.
+// asInstaller makes the test binary a program that installs bison, so that
+// tests can run it as root and as another user. It prints what a person would
+// see.
 const asInstaller = "KHEADERS_DOCTOR_INSTALL"
 
 func TestMain(m *testing.M) {
@@ -31,8 +32,8 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// fakes makes a directory of fake programs: names, and what their shell scripts
-// say.
+// fakes creates a directory of fake programs: their names, and their shell
+// scripts.
 func fakes(t *testing.T, scripts map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -54,8 +55,8 @@ func names(tools []Tool) []string {
 
 func isProgram(tool Tool) bool { return tool.qemu == "" && !strings.HasSuffix(tool.Name, ".h") }
 
-// TestFirmware: a QEMU that was not installed by the system has its files beside
-// it.
+// TestFirmware checks that a QEMU from elsewhere than the system's packages is
+// found to have its files next to it.
 func TestFirmware(t *testing.T) {
 	prefix := filepath.Dir(fakes(t, nil))
 	for _, dir := range []string{"bin", "share/qemu"} {
@@ -80,7 +81,7 @@ func TestFirmware(t *testing.T) {
 	if got := tool.find(); got != "" {
 		t.Errorf("there is a %s", got)
 	}
-	// Who has no firmware of its own needs none.
+	// A target without firmware of its own needs none.
 	toy.Firmware = ""
 	for _, tool := range Examine(t.Context(), []target.Target{toy}) {
 		if tool.Name == "" || tool.Name == "gelf.h" {
@@ -104,7 +105,8 @@ func TestExamine(t *testing.T) {
 		}
 	}
 
-	// Headers and QEMU's files are looked for where they are, programs in PATH.
+	// Headers and QEMU's files are looked for in their directories,
+	// programs in PATH.
 	dir := fakes(t, everything)
 	t.Setenv("PATH", dir)
 	for _, tool := range Examine(t.Context(), all) {
@@ -130,7 +132,7 @@ func TestExamine(t *testing.T) {
 		}
 	}
 
-	// What a profile needs is asked for with that profile alone.
+	// A profile's own tools are needed only with that profile.
 	const profile = "signed"
 	with, without := Needed(Examine(t.Context(), all), profile), Needed(Examine(t.Context(), all), "another")
 	if got := names(with); !slices.Contains(got, "openssl") || !slices.Contains(got, "make") || slices.Contains(got, "cpio") {
@@ -140,7 +142,7 @@ func TestExamine(t *testing.T) {
 		t.Errorf("without a profile this is needed: %v", got)
 	}
 
-	// What is missing can be named, whichever clang there is.
+	// Lookup knows a missing tool by name, whichever clang is in use.
 	for name, want := range map[string]string{"ld.lld": "lld", "ld.lld-19": "lld-19", "gcc": "gcc"} {
 		if tool, ok := Lookup(name, all[0]); !ok || tool.Package != want || !tool.Missing() {
 			t.Errorf("%s is %+v", name, tool)
@@ -150,8 +152,8 @@ func TestExamine(t *testing.T) {
 		t.Errorf("ld.gold is %+v", tool)
 	}
 
-	// Each target asks for its own QEMU, and for a cross compiler unless the
-	// host is of its kind.
+	// Each target needs its own QEMU, and a cross compiler unless the host
+	// is of the same architecture.
 	for _, a := range all {
 		got := names(Examine(t.Context(), []target.Target{a}))
 		for _, b := range all {
@@ -214,10 +216,10 @@ func TestCommands(t *testing.T) {
 }
 
 // install runs Install in a process of its own, with nothing but the fakes in
-// PATH, and returns what it says and the calls that the fakes noted.
+// PATH, and returns its output and the calls that the fakes noted.
 func install(t *testing.T, root bool, scripts map[string]string) (output, calls string) {
 	t.Helper()
-	// The other user must get at the binary and the notes.
+	// The other user must have access to the binary and the notes.
 	base := t.TempDir()
 	if err := os.Chmod(filepath.Dir(base), 0o755); err != nil {
 		t.Fatal(err)
@@ -246,7 +248,7 @@ func install(t *testing.T, root bool, scripts map[string]string) (output, calls 
 	}
 	cmd := exec.Command(program)
 	cmd.Dir = base
-	// Without the last one, the race detector has it sleep for a second.
+	// Without GORACE, the race detector makes it sleep for a second.
 	cmd.Env = []string{asInstaller + "=1", "PATH=" + fakes(t, scripts), "GORACE=atexit_sleep_ms=0"}
 	if !root && os.Geteuid() == 0 {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
@@ -264,7 +266,7 @@ func install(t *testing.T, root bool, scripts map[string]string) (output, calls 
 
 func TestInstall(t *testing.T) {
 	const (
-		// What these fakes run is found by its path.
+		// The commands that these fakes run are in PATH.
 		env     = `shift; PATH=$PATH:/usr/bin:/bin; exec "$@"`
 		sudo    = `shift; exec "$@"`
 		update  = "apt-get update\n"
@@ -315,7 +317,7 @@ func TestInstall(t *testing.T) {
 	}
 	for _, tt := range tests {
 		if tt.root && os.Geteuid() != 0 {
-			continue // nobody can become root
+			continue // only root can become root here
 		}
 		t.Run(tt.name, func(t *testing.T) {
 			output, calls := install(t, tt.root, tt.scripts)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 // Package guest compiles what runs inside the guest: the u-root busybox, the
-// agent and the test binary, and reads from the test binary which tests it
-// declares.
+// agent and the test binary. It also reads from the test binary which tests
+// that declares.
 package guest
 
 import (
@@ -34,19 +34,20 @@ const Module = "github.com/kheaders/kheaders"
 // Tests is the package of the guest tests.
 const Tests = Module + "/tests/guest"
 
-// baseVersion changes when the recipe of the base image does.
+// baseVersion changes with the recipe for the base image.
 const baseVersion = "2"
 
 // Builder compiles for guests.
 type Builder struct {
-	// Repo is the directory of our own sources, where go.mod lies.
+	// Repo is the directory of our own sources, with go.mod in it.
 	Repo  string
 	Store cache.Store
 	// Log receives the output of the Go tools.
 	Log string
 }
 
-// FindRepo returns the directory of our sources: the one at or above dir.
+// FindRepo returns the directory of our sources, which is dir or a parent of
+// it.
 func FindRepo(dir string) (string, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -69,10 +70,10 @@ func env(t target.Target) []string {
 	return append(t.GoEnv(), "GOFLAGS=-buildvcs=false", "GOWORK=off")
 }
 
-// Base returns the path of the u-root image for an architecture. It takes
-// mkuimage 15 to 30 s, so it is kept by everything it is made from.
+// Base returns the path of the u-root image for an architecture. mkuimage takes
+// 15 to 30 s, so the image is cached by everything it is made from.
 func (b Builder) Base(ctx context.Context, t target.Target) (string, error) {
-	// go.sum stands for the sources of u-root and of what it uses.
+	// go.sum stands for the sources of u-root and of its dependencies.
 	sum, err := os.ReadFile(filepath.Join(b.Repo, "go.sum"))
 	if err != nil {
 		return "", fmt.Errorf("reading the versions of u-root: %w", err)
@@ -87,8 +88,8 @@ func (b Builder) Base(ctx context.Context, t target.Target) (string, error) {
 		if err := os.Mkdir(tmp, 0o755); err != nil {
 			return nil, err
 		}
-		// mkuimage itself runs here, so it is not compiled with the guest's
-		// environment, in which it then runs.
+		// mkuimage runs here, so it must not be compiled with the
+		// guest's environment. It then runs in that environment.
 		mkuimage := filepath.Join(tmp, "mkuimage")
 		for _, cmd := range []run.Cmd{
 			{Argv: []string{"go", "build", "-o", mkuimage, "github.com/u-root/mkuimage/cmd/mkuimage"}},
@@ -116,8 +117,8 @@ func (b Builder) Base(ctx context.Context, t target.Target) (string, error) {
 
 const baseName = "base.cpio"
 
-// sources returns the paths and contents of the Go files below dir, tests left
-// out, in a fixed order.
+// sources returns the paths and contents of the Go files below dir, without
+// tests, in a fixed order.
 func sources(dir string) ([]string, error) {
 	var parts []string
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
@@ -139,23 +140,23 @@ func sources(dir string) ([]string, error) {
 type Programs struct {
 	// Tests is its path.
 	Tests string
-	// Declared is the names of the tests in Tests, sorted.
+	// Declared are the names of the tests in Tests, sorted.
 	Declared []string
 }
 
 // Programs compiles the guest tests of package tests into dir. The package is
-// named by its import path, or relative to our sources as ./tests/….
+// given by its import path, or relative to our sources as ./tests/….
 func (b Builder) Programs(ctx context.Context, t target.Target, tests, dir string) (Programs, error) {
 	if rest, ok := strings.CutPrefix(tests, "./"); ok {
 		tests = path.Join(Module, rest)
 	}
-	dir, err := filepath.Abs(dir) // the Go command runs elsewhere
+	dir, err := filepath.Abs(dir) // the go command runs elsewhere
 	if err != nil {
 		return Programs{}, err
 	}
 	p := Programs{Tests: filepath.Join(dir, "guest.test")}
 	err = run.Cmd{
-		// The symbols stay: the declared tests are read from them.
+		// Symbols must stay: the declared tests are read from them.
 		Argv: []string{"go", "test", "-c", "-trimpath", "-ldflags=-w", "-o", p.Tests, tests},
 		Dir:  b.Repo, Env: env(t), Log: b.Log,
 	}.Run(ctx)
@@ -174,7 +175,7 @@ func (b Builder) Programs(ctx context.Context, t target.Target, tests, dir strin
 }
 
 // Declared returns the names of the top-level tests in a compiled test binary
-// of the given package, sorted. They are read from its symbol table, so the
+// of the given package, sorted. It reads them from the symbol table, so the
 // binary may be for any architecture.
 func Declared(r io.ReaderAt, pkg string) ([]string, error) {
 	f, err := elf.NewFile(r)
@@ -205,7 +206,7 @@ func Declared(r io.ReaderAt, pkg string) ([]string, error) {
 	return slices.Compact(names), nil
 }
 
-// isTest applies the rule of go test: TestXxx where Xxx does not begin with a
+// isTest applies go test's rule: TestXxx where Xxx does not begin with a
 // lower-case letter. A dot belongs to a function within a test.
 func isTest(name string) bool {
 	rest, ok := strings.CutPrefix(name, "Test")

@@ -19,7 +19,7 @@ import (
 	"github.com/kheaders/kheaders/harness/target"
 )
 
-// repo is a module with the name of ours: an agent, and packages of tests.
+// repo is a module with our module's name: an agent, and packages of tests.
 var repo = map[string]string{
 	"go.mod":                  "module " + guest.Module + "\n\ngo 1.26\n",
 	"go.sum":                  "",
@@ -101,7 +101,8 @@ func TestPrograms(t *testing.T) {
 	b := guest.Builder{Repo: writeTree(t, repo), Log: filepath.Join(t.TempDir(), "log")}
 	for _, a := range target.All() {
 		t.Run(a.Name, func(t *testing.T) {
-			// What the user has set for other work does not reach the guest.
+			// The user's settings for other work do not reach the
+			// guest.
 			t.Setenv("GOFLAGS", "-tags=other")
 			t.Setenv("GOOS", "plan9")
 			p, err := b.Programs(t.Context(), a, guest.Tests, t.TempDir())
@@ -131,8 +132,8 @@ func TestPrograms(t *testing.T) {
 				}
 			}
 
-			// A package without tests declares none, and one whose name begins
-			// like another's has only its own.
+			// A package without tests declares none. One whose name
+			// is the start of another's has only its own.
 			for pkg, want := range map[string][]string{"empty": nil, "guestmore": {"TestMore"}} {
 				p, err := b.Programs(t.Context(), a, guest.Module+"/tests/"+pkg, t.TempDir())
 				if err != nil || !slices.Equal(p.Declared, want) {
@@ -205,7 +206,7 @@ func TestFindRepo(t *testing.T) {
 }
 
 // fakeGo puts a go first in PATH that makes a fake mkuimage, and returns the
-// file in which both note how they were called.
+// file in which both note their calls.
 func fakeGo(t *testing.T) (notes string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -254,7 +255,7 @@ func TestBase(t *testing.T) {
 		return string(text)
 	}
 
-	// A failed build leaves nothing that could be taken for an image.
+	// A failed build leaves nothing that could be mistaken for an image.
 	t.Setenv("FAIL", "yes")
 	if _, err := b.Base(t.Context(), target.All()[0]); err == nil || !strings.Contains(err.Error(), "u-root image") {
 		t.Errorf("the error is %v", err)
@@ -296,8 +297,8 @@ func TestBase(t *testing.T) {
 	changes(t, b, paths, base)
 }
 
-// changes holds that other versions of u-root, or other programs of ours, make
-// another image.
+// changes checks that a different version of u-root, or different programs of
+// ours, make a different image.
 func changes(t *testing.T, b guest.Builder, paths map[string]bool, base func(target.Target) string) {
 	t.Helper()
 	for _, name := range []string{"go.sum", "initramfs/xzcat/main.go", "initramfs/agent/main.go"} {

@@ -17,11 +17,12 @@ import (
 	"github.com/kheaders/kheaders/module/archive"
 )
 
-// DefaultCompressor is the one that is used unless another is named.
+// DefaultCompressor is used unless another is named.
 const DefaultCompressor = "xz"
 
-// Compressors returns the names of all compressors: xz is the xz program, small
-// and parallel; go works in this process, fast and larger.
+// Compressors returns the names of all compressors: xz is the xz program, which
+// is parallel and compresses well; go runs in this process, is fast and
+// compresses less.
 func Compressors() []string { return []string{"xz", "go"} }
 
 // compressor is a way to compress an archive.
@@ -35,7 +36,7 @@ func chooseCompressor(name string) (compressor, error) {
 	case "":
 		return chooseCompressor(DefaultCompressor)
 	case "xz":
-		// Look now: without it there is no point in reading the trees.
+		// Look now: without xz there is no point in reading the trees.
 		_, err := run.Look("xz")
 		return compressor{name: name, compress: xz}, err
 	case "go":
@@ -44,7 +45,7 @@ func chooseCompressor(name string) (compressor, error) {
 	return compressor{}, hint.Usage(fmt.Errorf("unknown compressor %q", name), "use "+strings.Join(Compressors(), " or "))
 }
 
-// version returns what else but its input decides about a compressor's bytes.
+// version returns what the compressor's bytes depend on other than its input.
 func (c compressor) version(ctx context.Context) (string, error) {
 	if c.name != "xz" {
 		return "", nil // part of this program, see archive.Version
@@ -56,13 +57,13 @@ func (c compressor) version(ctx context.Context) (string, error) {
 	return string(out) + run.Quote(xzArgs), nil
 }
 
-// xzArgs make the same bytes on every machine with the same xz: the block size
-// is fixed, and the threaded encoder is used even on one core, since the other
-// one leaves sizes out of the block headers. Two blocks, about half of the tar
-// each, keep two cores busy; more would cost bytes. Nearly all of it is text
-// in which the position of a byte says nothing and the byte before says much:
-// pb=0 and lc=4. nice=48 gives up half a percent of size for a seventeenth of the
-// time. ARCHITECTURE.md has what other settings cost.
+// xzArgs produce the same bytes on every machine with the same xz. The block
+// size is fixed, and the threaded encoder is used even on one core, because the
+// single-threaded one leaves sizes out of the block headers. Two blocks, about
+// half of the tar each, keep two cores busy; more would cost bytes. Nearly all
+// of it is text, in which a byte's position says nothing and the byte before it
+// says much: hence pb=0 and lc=4. nice=48 trades half a percent of size for a
+// seventeenth of the time. ARCHITECTURE.md has what other settings cost.
 var xzArgs = []string{
 	"xz", "--compress", "--stdout", "--quiet", "--format=xz", "--check=crc64",
 	"--threads=2", "--block-size=17MiB", "--no-adjust",
@@ -72,11 +73,11 @@ var xzArgs = []string{
 // XZCommand returns the command line of the xz compressor.
 func XZCommand() []string { return slices.Clone(xzArgs) }
 
-// xzEnv keeps options out that would change the bytes.
+// xzEnv keeps out options that would change the bytes.
 var xzEnv = []string{"XZ_DEFAULTS=", "XZ_OPT="}
 
-// pipeBytes is the size of the pipe to xz; with the usual 64 KiB the two
-// processes would wake each other all the time.
+// pipeBytes is the size of the pipe to xz. With the usual 64 KiB the two
+// processes would keep waking each other.
 const pipeBytes = 1 << 20
 
 // xz compresses with the xz program.
@@ -85,7 +86,7 @@ func xz(ctx context.Context, w io.Writer) (io.WriteCloser, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making a pipe: %w", err)
 	}
-	// A limit on pipe memory may refuse this, and it works without.
+	// A limit on pipe memory may forbid this, and it works without.
 	_, _ = unix.FcntlInt(in.Fd(), unix.F_SETPIPE_SZ, pipeBytes)
 	x := &xzWriter{in: in, done: make(chan struct{})}
 	go func() {
@@ -96,7 +97,7 @@ func xz(ctx context.Context, w io.Writer) (io.WriteCloser, error) {
 			Stdin:  r,
 			Stdout: w,
 		}.Run(ctx)
-		// Only now does a writer see that nobody reads.
+		// Only now does a writer notice that nobody reads.
 		if err := r.Close(); x.err == nil && err != nil {
 			x.err = fmt.Errorf("closing the pipe to xz: %w", err)
 		}
@@ -107,14 +108,15 @@ func xz(ctx context.Context, w io.Writer) (io.WriteCloser, error) {
 // xzWriter is the pipe to a running xz.
 type xzWriter struct {
 	in   *os.File
-	done chan struct{} // closed when xz has ended
-	err  error         // how xz ended
+	done chan struct{} // closed when xz has exited
+	err  error         // how xz exited
 }
 
 func (x *xzWriter) Write(p []byte) (int, error) {
 	n, err := x.in.Write(p)
 	if err != nil {
-		// xz ended early. How it ended says more than the broken pipe.
+		// xz exited early, and the reason says more than the broken
+		// pipe.
 		<-x.done
 		if x.err != nil {
 			err = x.err
@@ -133,7 +135,7 @@ func (x *xzWriter) Close() error {
 }
 
 // CheckCompressor returns a [hint.Usage] error when there is no compressor of
-// that name, whether or not its program is installed.
+// that name. It does not check that its program is installed.
 func CheckCompressor(name string) error {
 	if _, err := chooseCompressor(name); hint.IsUsage(err) {
 		return err

@@ -18,25 +18,25 @@ import (
 	"github.com/kheaders/kheaders/module/archive"
 )
 
-// arch is the architecture of the toy kernel, other another one, and inArch
-// where the kernel has headers of its architecture.
+// arch is the architecture of the toy kernel, other is a different one, and
+// inArch is where the kernel has the headers of its architecture.
 var (
 	arch   = target.All()[0]
 	other  = target.All()[1]
 	inArch = "arch/" + arch.SrcArch + "/include"
 )
 
-// tree writes a toy kernel's two trees below a new directory and returns
-// options that pack it.
+// tree writes a toy kernel's two trees below a new directory, and returns
+// options that pack them.
 func tree(t *testing.T) Options {
 	t.Helper()
 	opts := smallTree(t)
-	// More than the pipe to xz holds.
+	// More than the pipe to xz can take.
 	put(t, filepath.Join(opts.Source, "include/linux/big.h"), strings.Repeat("#define MACRO(a, b) do { a += b; b = a; } while (0) /* something */\n", 1<<16))
 	return opts
 }
 
-// smallTree is tree without what is large.
+// smallTree is tree without the large header.
 func smallTree(t *testing.T) Options {
 	t.Helper()
 	t.Setenv("SOURCE_DATE_EPOCH", "")
@@ -60,7 +60,7 @@ func smallTree(t *testing.T) Options {
 	}
 }
 
-// grow adds enough to the trees for several blocks of xz.
+// grow makes the trees big enough for several blocks of xz.
 func grow(t *testing.T, opts Options) {
 	t.Helper()
 	put(t, filepath.Join(opts.Source, "include/linux/bigger.h"), strings.Repeat(strings.Repeat("x", 1023)+"\n", 18<<10))
@@ -76,7 +76,7 @@ func put(t *testing.T, name, text string) {
 	}
 }
 
-// packed packs into a directory that holds the output only.
+// packed packs into a directory that contains nothing but the output.
 func packed(t *testing.T, opts Options) (Result, error) {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(opts.Output), 0o755); err != nil {
@@ -160,7 +160,7 @@ func TestPackRefuses(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		edit  func(t *testing.T, o *Options)
-		error string // with DIR for the directory of the trees
+		error string // with DIR in place of the trees' directory
 		hint  string
 	}{
 		{"no source", func(_ *testing.T, o *Options) { o.Source = "" }, "the source tree: no directory given", "name the directory of a kernel's source"},
@@ -266,7 +266,8 @@ func TestKey(t *testing.T) {
 	}
 }
 
-// timestamps are what the environment may say, and the date or error to get.
+// timestamps are the variables in the environment, and the date or error
+// expected for them.
 var timestamps = []struct{ epoch, kbuild, want string }{
 	{"", "", "1980-01-01T00:00:00Z"},
 	{"0", "", "1970-01-01T00:00:00Z"},
@@ -297,7 +298,7 @@ var timestamps = []struct{ epoch, kbuild, want string }{
 }
 
 func TestTimestamp(t *testing.T) {
-	t.Setenv("TZ", "America/New_York") // it is UTC nevertheless
+	t.Setenv("TZ", "America/New_York") // must not matter: it is UTC
 	for _, tt := range timestamps {
 		t.Setenv("SOURCE_DATE_EPOCH", tt.epoch)
 		t.Setenv("KBUILD_BUILD_TIMESTAMP", tt.kbuild)

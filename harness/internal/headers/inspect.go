@@ -23,14 +23,14 @@ import (
 type Info struct {
 	// Path is the file.
 	Path string `json:"path"`
-	// Arch is our name of the architecture, or the kernel's name of its
-	// directory when we have none.
+	// Arch is our name for the architecture, or the kernel's name for its
+	// directory if we have none.
 	Arch string `json:"arch"`
 	archive.Info
 }
 
-// Inspect reads an archive to its end, checks it and tells what it is. A file
-// that is missing, damaged or no archive is a [hint.Usage] error.
+// Inspect reads an archive to its end, checks it and says what it is. A file
+// that is missing, damaged or not an archive is a [hint.Usage] error.
 func Inspect(ctx context.Context, path string) (_ Info, err error) {
 	f, err := open(path)
 	if err != nil {
@@ -44,12 +44,12 @@ func Inspect(ctx context.Context, path string) (_ Info, err error) {
 	return Info{Path: path, Arch: archName(info), Info: info}, nil
 }
 
-// configHeader is the kernel's configuration, for its C.
+// configHeader is the kernel's configuration as C sees it.
 const configHeader = "include/generated/autoconf.h"
 
-// CheckConfig compares the configuration in an archive with the one of a kernel's
-// build. Headers that were configured otherwise have other structures, whatever
-// the release: a difference is a [hint.Usage] error.
+// CheckConfig compares the configuration in an archive with that of a kernel's
+// build. A different configuration gives different structures, whatever the
+// release, so a difference is a [hint.Usage] error.
 func CheckConfig(ctx context.Context, path, build string) (err error) {
 	f, err := open(path)
 	if err != nil {
@@ -112,7 +112,7 @@ func settings(text []byte) map[string]string {
 	return found
 }
 
-// Extract unpacks an archive into dir, which must be missing or empty, and
+// Extract unpacks an archive into dir, which must be missing or empty. dir
 // appears whole or not at all.
 func Extract(ctx context.Context, path, dir string) (_ Info, err error) {
 	f, err := open(path)
@@ -153,7 +153,7 @@ func open(path string) (*os.File, error) {
 	return f, nil
 }
 
-// explainArchive names the file in an error of package archive.
+// explainArchive adds the file's name to an error of package archive.
 func explainArchive(path string, err error) error {
 	err = fmt.Errorf("%s: %w", path, err)
 	_, limit := errors.AsType[*archive.LimitError](err)
@@ -163,8 +163,8 @@ func explainArchive(path string, err error) error {
 	return err
 }
 
-// archName returns our name of an archive's architecture. All of ours have 64
-// bits.
+// archName returns our name for an archive's architecture. All of ours are
+// 64-bit.
 func archName(info archive.Info) string {
 	for _, t := range target.All() {
 		if t.SrcArch == info.SrcArch && info.Bits == 64 {

@@ -32,7 +32,8 @@ type Options struct {
 	// linux-headers-*-common.
 	Source string
 	// Build is the object tree, or a distribution's directory of headers
-	// for one flavour. Empty: the kernel was built inside its source tree.
+	// for one flavour. Empty means that the kernel was built in its source
+	// tree.
 	Build string
 	// Target is the kernel's architecture.
 	Target target.Target
@@ -42,10 +43,10 @@ type Options struct {
 	Compressor string
 	// KeepComments leaves the comments in the headers.
 	KeepComments bool
-	// State is a directory in which Pack remembers what it packed: an output
-	// whose headers and options are what they were then stays as it is. One
-	// that cannot be used is left alone, and the headers are packed. Empty:
-	// they always are.
+	// State is a directory in which Pack remembers what it packed. If an
+	// output's headers and options have not changed since, Pack leaves the
+	// output alone. If State cannot be used, or is empty, Pack always
+	// packs.
 	State string
 }
 
@@ -57,16 +58,16 @@ type Result struct {
 	Size int64 `json:"size"`
 	// SHA256 is its digest, in hex.
 	SHA256 string `json:"sha256"`
-	// Compressor is the name of the one that made it.
+	// Compressor is the name of the compressor that made it.
 	Compressor string `json:"compressor"`
-	// Unchanged says that the output was there already, made of the same
+	// Unchanged says that the output already existed, made from the same
 	// headers with the same options.
 	Unchanged bool `json:"unchanged"`
 	archive.Summary
 }
 
-// Pack writes the headers archive of a kernel. The output appears whole, in
-// the place of an older one, or not at all. Mistakes in the options are
+// Pack writes the headers archive of a kernel. The output appears whole,
+// replacing an older one, or not at all. Mistakes in the options are
 // [hint.Usage] errors; a missing xz is a [run.NotFoundError].
 func Pack(ctx context.Context, opts Options) (_ Result, err error) {
 	compressor, err := chooseCompressor(opts.Compressor)
@@ -95,8 +96,8 @@ func Pack(ctx context.Context, opts Options) (_ Result, err error) {
 		if now, err = known.look(ctx, files, index.Load(known.index)); err != nil {
 			return Result{}, err
 		}
-		// With nothing to compare them with, the headers are read once, to be
-		// packed.
+		// With nothing to compare them with, the headers are read just
+		// once, when they are packed.
 		if last, ok := known.last(opts.Output); ok {
 			if err := now.readAll(ctx); err != nil {
 				return Result{}, err
@@ -140,8 +141,8 @@ func Pack(ctx context.Context, opts Options) (_ Result, err error) {
 	return result, nil
 }
 
-// Key names everything but the content of the trees that decides about the
-// bytes of the archive: two calls of [Pack] with the same trees and the same
+// Key identifies everything that the archive's bytes depend on, except for the
+// content of the trees: two calls of [Pack] with the same trees and the same
 // key write the same file.
 func Key(ctx context.Context, opts Options) (string, error) {
 	compressor, err := chooseCompressor(opts.Compressor)
@@ -166,7 +167,8 @@ func keyOf(ctx context.Context, opts Options, compressor compressor, mtime time.
 	)), nil
 }
 
-// openTrees checks that the directories are what they should be.
+// openTrees checks that the directories are what they should be, and opens
+// them.
 func openTrees(source, build string, t target.Target) (archive.Trees, error) {
 	include := filepath.Join("arch", t.SrcArch, "include")
 	src, err := locate(source)
@@ -194,7 +196,7 @@ func openTrees(source, build string, t target.Target) (archive.Trees, error) {
 	return trees, checkArch(build, t)
 }
 
-// locate returns a directory's path below the root of all.
+// locate returns a directory's path relative to the root of the file system.
 func locate(dir string) (string, error) {
 	if dir == "" {
 		return "", errors.New("no directory given")
@@ -217,7 +219,7 @@ func locate(dir string) (string, error) {
 }
 
 // commonTree guesses the source tree that belongs to an object tree: kbuild
-// leaves a link to it, Debian names it in the flavour's Makefile.
+// leaves a link to it, and Debian names it in the flavour's Makefile.
 func commonTree(build string) (string, error) {
 	link := filepath.Join(build, "source")
 	if _, err := os.Readlink(link); err == nil {
@@ -236,14 +238,14 @@ func commonTree(build string) (string, error) {
 	return "", fs.ErrNotExist
 }
 
-// checkArch refuses an object tree that was configured for another
-// architecture than the one that was asked for.
+// checkArch rejects an object tree that was configured for an architecture
+// other than the requested one.
 func checkArch(build string, t target.Target) error {
 	generated := func(t target.Target) string {
 		return filepath.Join(build, "arch", t.SrcArch, "include", "generated")
 	}
 	if _, err := os.Stat(generated(t)); !errors.Is(err, fs.ErrNotExist) {
-		return nil // or archive.Write will say what is wrong
+		return nil // or else archive.Write says what is wrong
 	}
 	for _, other := range target.All() {
 		if _, err := os.Stat(generated(other)); err == nil && other.SrcArch != t.SrcArch {
@@ -296,7 +298,7 @@ func explain(err error, opts Options) error {
 	return err
 }
 
-// ignoreClosed lets pass that the output was renamed already.
+// ignoreClosed drops the error of an output that was already renamed.
 func ignoreClosed(err error) error {
 	if errors.Is(err, os.ErrClosed) {
 		return nil

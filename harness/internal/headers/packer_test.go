@@ -23,8 +23,9 @@ import (
 	"github.com/kheaders/kheaders/module/source"
 )
 
-// The packer in C must write the very bytes that package archive writes. It is
-// compiled with the sanitizers, as the oldest C that a kernel build asks for.
+// The packer in C must write exactly the bytes that package archive writes. It
+// is compiled with the sanitizers, and as the oldest C that a kernel build asks
+// for.
 var packerFlags = []string{
 	"-std=gnu89", "-Wall", "-Wextra", "-Wmissing-prototypes", "-Wstrict-prototypes",
 	"-Wdeclaration-after-statement", "-Wshadow", "-Werror",
@@ -84,7 +85,7 @@ func inGo(tb testing.TB, opts Options) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// corpus returns the texts that the stripper is tested with.
+// corpus returns the texts to test the stripper with.
 func corpus(tb testing.TB) [][]byte {
 	tb.Helper()
 	var texts [][]byte
@@ -155,14 +156,14 @@ func testPackerComparison(t *testing.T, program string) {
 	}
 }
 
-// refusal is a way to spoil trees, and what the packer says of it.
+// refusal is a way to spoil trees, and what the packer says about it.
 type refusal struct {
 	name string
 	edit func(t *testing.T, o *Options)
-	want string // with DIR for the directory of the trees
+	want string // with DIR in place of the trees' directory
 }
 
-// refusals are the trees that both packers refuse.
+// refusals are the trees that both packers reject.
 func refusals() []refusal {
 	return []refusal{
 		{"no such tree", func(_ *testing.T, o *Options) { o.Source += "/missing" }, "finding the tree DIR/source/missing: DIR/source/missing: No such file or directory"},
@@ -258,8 +259,8 @@ func testPackerRefuses(t *testing.T, program string) {
 	}
 }
 
-// TestPackerOnKernel compiles the packer as a kernel's build does, and packs a
-// real kernel when the flags name one.
+// TestPackerOnKernel compiles the packer as a kernel's build does. If the flags
+// name a real kernel, it packs that.
 func TestPackerOnKernel(t *testing.T) {
 	opts := smallTree(t)
 	compilers := []string{"gcc"}
@@ -287,7 +288,7 @@ func TestPackerOnKernel(t *testing.T) {
 	}
 }
 
-// server calls the stripper of the packer.
+// server calls the packer's stripper.
 type server struct {
 	in  io.Writer
 	out *bufio.Reader
@@ -299,7 +300,7 @@ func serve(tb testing.TB) *server {
 	requests, in := io.Pipe()
 	out, answers := io.Pipe()
 	done := make(chan error, 1)
-	ctx := tb.Context() // a fuzz test's must not be asked for later
+	ctx := tb.Context() // a fuzz test's context must not be asked for later
 	go func() {
 		err := run.Cmd{Argv: []string{program}, Stdin: requests, Stdout: answers}.Run(ctx)
 		answers.CloseWithError(errors.Join(err, io.EOF))
@@ -308,7 +309,7 @@ func serve(tb testing.TB) *server {
 	}()
 	tb.Cleanup(func() {
 		_ = in.Close()
-		<-done //nolint:errcheck // it was told to end
+		<-done //nolint:errcheck // it was told to exit
 	})
 	return &server{in, bufio.NewReader(out)}
 }

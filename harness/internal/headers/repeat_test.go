@@ -13,9 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestPackIsReproducible packs trees of the same content in other places, with
-// other modes and times, under another umask, and with an environment that
-// tells xz to work otherwise.
+// TestPackIsReproducible packs trees with the same content in different places,
+// with different modes and times, under a different umask, and with an
+// environment that tells xz to work differently.
 func TestPackIsReproducible(t *testing.T) {
 	for _, name := range Compressors() {
 		t.Run(name, func(t *testing.T) {

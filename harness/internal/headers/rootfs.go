@@ -7,7 +7,7 @@ import (
 	"os"
 )
 
-// rootFS is all of the file system, as os.DirFS("/") is, but its errors name
+// rootFS is the whole file system, as os.DirFS("/") is, but its errors name
 // files as the user knows them.
 type rootFS struct{}
 

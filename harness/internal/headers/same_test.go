@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-// packedTrees are trees of which both packers have to make the same archive.
+// packedTrees are trees that both packers must turn into the same archive.
 var packedTrees = []struct {
 	name string
 	edit func(t *testing.T, o *Options)
@@ -123,12 +123,12 @@ func testPackerWritesTheSameBytes(t *testing.T, program string) {
 	}
 }
 
-// longName returns the name of a header, n bytes long.
+// longName returns a header's name that is n bytes long.
 func longName(n int) string {
 	return strings.Repeat("directory/", (n-10)/10) + strings.Repeat("x", (n-10)%10+8) + ".h"
 }
 
-// chain makes a link that takes n steps.
+// chain creates a chain of n links.
 func chain(t *testing.T, o *Options, n int) {
 	t.Helper()
 	dir := filepath.Join(o.Source, "links")
@@ -139,7 +139,7 @@ func chain(t *testing.T, o *Options, n int) {
 	symlink(t, "../links/"+strconv.Itoa(n-1), filepath.Join(o.Source, "include/chain.h"))
 }
 
-// compareTars says where two tars differ.
+// compareTars reports where two tars differ.
 func compareTars(t *testing.T, want, got []byte) {
 	t.Helper()
 	if bytes.Equal(want, got) {

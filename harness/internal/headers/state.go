@@ -27,25 +27,25 @@ import (
 	"github.com/kheaders/kheaders/module/archive"
 )
 
-// state is what is known from the last time about an output and the headers in
-// it. It saves the work when nothing has changed. Without it, or when it is
-// damaged, the headers are packed.
+// state is what Pack remembers about an output and the headers in it. It saves
+// work when nothing has changed. When it is missing or damaged, the headers are
+// packed.
 type state struct {
 	index, record string // files
-	options       string // everything but the headers that decides about the output
+	options       string // everything that shapes the output except the headers
 	window        time.Duration
 }
 
 // record says what an output was made of.
 type record struct {
-	// Options and Content stand for what [state] and [content] call so.
+	// Options and Content are those of [state] and [content].
 	Options string `json:"options"`
 	Content string `json:"content"`
 	// Result is what [Pack] returned.
 	Result Result `json:"result"`
 }
 
-// openState finds what is known about the output.
+// openState finds what is remembered about the output.
 func openState(ctx context.Context, opts Options, compressor compressor, mtime time.Time) (*state, error) {
 	options, err := keyOf(ctx, opts, compressor, mtime)
 	if err != nil {
@@ -59,8 +59,8 @@ func openState(ctx context.Context, opts Options, compressor compressor, mtime t
 	return &state{index: file, record: file + ".json", options: options, window: index.Window}, nil
 }
 
-// last returns what the output holds, if it was packed with the same options
-// and is still what it was then.
+// last returns the record of the output, if it was packed with the same options
+// and has not changed since.
 func (s *state) last(output string) (record, bool) {
 	text, err := os.ReadFile(s.record)
 	if err != nil {
@@ -79,25 +79,26 @@ func (s *state) last(output string) (record, bool) {
 	return r, true
 }
 
-// content is what the headers hold, as far as it is known.
+// content is the content of the headers, as far as it is known.
 type content struct {
 	files []archive.File
 	index index.Index
-	// settled is before which a file must have changed last for its stamp to
-	// stand for its content.
+	// settled is the time before which a file's last change must lie for
+	// its stamp to stand for its content.
 	settled time.Time
 
 	mu sync.Mutex
-	// unread are the entries of which only the stamp is known, by path.
+	// unread are entries with a known stamp but unknown content, by path.
 	unread map[string]*index.Entry
-	// read is how many have been read, by whom ever.
+	// read is how many have been read, by anyone.
 	read int
-	// torn says that two names of a file were packed with different contents.
+	// torn says that a file with two names was packed with different
+	// contents.
 	torn bool
 }
 
-// look asks stat for all headers. Of those that are as they were known, the
-// content is known as well.
+// look calls stat for all headers. If a header's stamp has not changed, its
+// known content is still right.
 func (s *state) look(ctx context.Context, files []archive.File, known index.Index) (*content, error) {
 	dirs := map[string][]string{}
 	for _, file := range files {
@@ -132,8 +133,8 @@ func (s *state) look(ctx context.Context, files []archive.File, known index.Inde
 	return c, nil
 }
 
-// lookDir asks stat for the named files of a directory, and returns which of
-// them are not as they were known. Both lists are sorted.
+// lookDir calls stat for the named files of a directory, and returns which of
+// them have changed or are new. Both lists are sorted.
 func lookDir(dir string, names []string, known []index.Entry) (_ []index.Entry, unread []int, err error) {
 	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -160,7 +161,7 @@ func lookDir(dir string, names []string, known []index.Entry) (_ []index.Entry, 
 	return entries, unread, nil
 }
 
-// readAll reads the headers that are not known.
+// readAll reads the headers with unknown content.
 func (c *content) readAll(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(runtime.GOMAXPROCS(0))
@@ -184,10 +185,10 @@ func (c *content) readAll(ctx context.Context) error {
 	return nil
 }
 
-// packed is told what a header held when it was packed, after look. When
-// somebody wrote to it in between, its stamp is older than its content, and no
-// longer the one that it has, or too young to be trusted: the next look reads
-// it again.
+// packed takes the content that a header had when it was packed, some time
+// after look. If somebody wrote to the header in between, the stamp that look
+// saw is either no longer the file's, or too young to be trusted, so the next
+// look reads the header again.
 func (c *content) packed(file archive.File, text []byte) {
 	digest := sha256.Sum256(text)
 	c.mu.Lock()
@@ -212,7 +213,7 @@ func (c *content) entry(file archive.File) *index.Entry {
 	return &entries[at]
 }
 
-// id is a digest of the names and contents of all headers, which must be known.
+// id is a digest of the names and contents of all headers. All must be known.
 func (c *content) id() string {
 	h := sha256.New()
 	for _, file := range c.files {
@@ -222,8 +223,8 @@ func (c *content) id() string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// remember keeps what was packed for the next time. Where it cannot be kept,
-// the next time takes longer.
+// remember saves what was packed for the next time. If that fails, the next
+// time just takes longer.
 func (s *state) remember(c *content, result Result) {
 	if c.torn || len(c.unread) > 0 {
 		return
@@ -234,8 +235,8 @@ func (s *state) remember(c *content, result Result) {
 	}
 }
 
-// confirm keeps what was learned about files that were touched, or that were
-// too new to be known for good, and returns the result.
+// confirm saves what was learned about files that were touched, or whose stamps
+// were too young to be trusted, and returns the result.
 func (s *state) confirm(c *content, result Result) Result {
 	if c.read > 0 {
 		_ = index.Save(s.index, c.index)

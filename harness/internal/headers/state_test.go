@@ -13,8 +13,8 @@ import (
 	"github.com/kheaders/kheaders/module/archive"
 )
 
-// TestPackRemembers damages what is remembered, byte by byte. The result is the
-// same, whether or not it had to be packed again.
+// TestPackRemembers damages what is remembered, in several ways. The result is
+// the same, whether or not it had to be packed again.
 func TestPackRemembers(t *testing.T) {
 	opts := smallTree(t)
 	opts.Compressor = "go"
@@ -50,7 +50,8 @@ func TestPackRemembers(t *testing.T) {
 			if err := os.WriteFile(name, text, 0o644); err != nil {
 				t.Fatal(err)
 			}
-			// Without the index all headers are read, and found the same.
+			// Without the index, all headers are read and found
+			// unchanged.
 			again(filepath.Ext(name) == "")
 		}
 		if err := os.Remove(name); err != nil {
@@ -81,7 +82,7 @@ func TestReadsOnce(t *testing.T) {
 		return c
 	}
 	c := look(nil, len(files))
-	// They are too young to be known for good.
+	// They are too young to be trusted.
 	c = look(c.index, len(files))
 	time.Sleep(s.window + 50*time.Millisecond)
 	c = look(c.index, len(files))
@@ -93,8 +94,7 @@ func TestReadsOnce(t *testing.T) {
 }
 
 // TestPackedIsWhatIsRemembered edits a header between the look at its stamp and
-// its being packed. What is remembered then is what the archive holds, or
-// nothing.
+// the packing. Afterwards Pack remembers what the archive contains, or nothing.
 func TestPackedIsWhatIsRemembered(t *testing.T) {
 	const name = "include/linux/kconfig.h"
 	opts := smallTree(t)

@@ -15,17 +15,17 @@ import (
 	"github.com/kheaders/kheaders/harness/internal/run"
 )
 
-// fixedDate stamps the entries when the environment names no date. It is not
-// the epoch, of which some versions of tar complain as implausibly old.
+// fixedDate stamps the entries when the environment gives no date. It is not
+// the epoch, because some versions of tar call that implausibly old.
 var fixedDate = time.Date(1980, time.January, 1, 0, 0, 0, 0, time.UTC)
 
-// maxEpoch is the last second that a tar header holds in its octal field.
+// maxEpoch is the last second that fits a tar header's octal field.
 const maxEpoch = 1<<33 - 1
 
-// Timestamp returns the time stamp of an archive's entries: SOURCE_DATE_EPOCH
+// Timestamp returns the time stamp for an archive's entries: SOURCE_DATE_EPOCH
 // (seconds), else KBUILD_BUILD_TIMESTAMP (whatever date -d takes, in UTC unless
-// it names a zone), else a fixed date. A value that cannot be read is a mistake
-// in the input: guessing would silently give other bytes.
+// it names a zone), else a fixed date. A value that cannot be read is a usage
+// error: guessing would silently give other bytes.
 func Timestamp(ctx context.Context) (time.Time, error) {
 	if epoch := os.Getenv("SOURCE_DATE_EPOCH"); epoch != "" {
 		return parseEpoch(epoch, fmt.Errorf("SOURCE_DATE_EPOCH is %q", epoch), "set it to seconds since 1970, or unset it")
@@ -37,7 +37,7 @@ func Timestamp(ctx context.Context) (time.Time, error) {
 	wrong := fmt.Errorf("KBUILD_BUILD_TIMESTAMP is %q", date)
 	out, err := run.Cmd{Argv: []string{"date", "-u", "-d", date, "+%s"}}.Output(ctx)
 	if _, refused := errors.AsType[*run.Error](err); refused {
-		// Busybox takes few others than these.
+		// Busybox accepts few formats other than these.
 		return time.Time{}, hint.Usage(fmt.Errorf("%w, which date -d cannot read", wrong), "write it as 2006-01-02 15:04:05, in UTC, or set SOURCE_DATE_EPOCH to seconds since 1970")
 	}
 	if err != nil {
@@ -46,7 +46,7 @@ func Timestamp(ctx context.Context) (time.Time, error) {
 	return parseEpoch(strings.TrimSpace(string(out)), wrong, "name a date from 1970 on")
 }
 
-// parseEpoch reads seconds since 1970. If they are none, the error is wrong.
+// parseEpoch reads seconds since 1970. For anything else it returns wrong.
 func parseEpoch(s string, wrong error, advice string) (time.Time, error) {
 	n, err := strconv.ParseUint(s, 10, 64)
 	if err != nil || n > maxEpoch {

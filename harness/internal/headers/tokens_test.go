@@ -19,9 +19,10 @@ import (
 	"github.com/kheaders/kheaders/module/archive"
 )
 
-// A real kernel to look at besides the corpus; a few minutes for a whole one:
+// A real kernel to check in addition to the corpus; a whole one takes a few
+// minutes:
 //
-//	go test ./harness/headers -run Preprocessor -source DIR -build DIR -arch ARCH
+//	go test ./harness/internal/headers -run Preprocessor -source DIR -build DIR -arch ARCH
 var (
 	sourceFlag = flag.String("source", "", "check the headers of the kernel in this `DIR` too")
 	buildFlag  = flag.String("build", "", "with the object tree in this `DIR`")
@@ -41,14 +42,14 @@ func TestPreprocessorSeesNoDifference(t *testing.T) {
 	for _, name := range names {
 		base := filepath.Base(name)
 		// Preprocessed text has no #include any more, so gcc takes the
-		// header names of the one for comments. The comment of the other
-		// would swallow the file behind it.
+		// header names in include.h for comments. The comment in
+		// unterminated.h would swallow the file after it.
 		if base == "include.h" || base == "unterminated.h" {
 			continue
 		}
 		files = append(files, archive.File{Name: base, Path: base})
 	}
-	// With lines joined only: the corpus has tokens that go over two lines.
+	// Only with lines joined: the corpus has tokens that span two lines.
 	checkTokens(t, os.DirFS(corpusDir), files, true)
 	if *sourceFlag == "" {
 		return
@@ -84,7 +85,7 @@ func TestPreprocessorSeesDifferences(t *testing.T) {
 	}
 }
 
-// checkTokens compares many headers at a time, since starting the compiler
+// checkTokens compares many headers at once, because starting the compiler
 // takes longer than its work.
 func checkTokens(t *testing.T, fsys fs.FS, files []archive.File, join bool) {
 	const atATime = 200
@@ -125,18 +126,18 @@ var (
 	lineEdges    = regexp.MustCompile(` ?\n[ \n]*`)
 )
 
-// preprocess returns the tokens as gcc's preprocessor prints them, one blank
-// where it saw white space. It takes its input for preprocessed, and therefore
-// neither evaluates conditions nor expands macros: all of the text counts. As
-// it does not join continued lines then either, the text is looked at with and
-// without its lines joined before.
+// preprocess returns the tokens as gcc's preprocessor prints them, with one
+// blank where it saw white space. gcc treats its input as already preprocessed,
+// so it neither evaluates conditions nor expands macros: all of the text
+// counts. It does not join continued lines either, so callers look at the text
+// both with and without its lines joined.
 func preprocess(t *testing.T, text []byte, join bool) string {
 	t.Helper()
 	if join {
 		text = continuation.ReplaceAll(text, nil)
 	}
-	// It may complain about headers out of their context. What it printed
-	// is compared all the same.
+	// gcc may complain about headers out of context. We compare what it
+	// printed all the same.
 	out, err := run.Cmd{
 		Argv:  []string{"gcc", "-fpreprocessed", "-dD", "-E", "-P", "-w", "-x", "c", "-std=gnu11", "-"},
 		Stdin: bytes.NewReader(text),

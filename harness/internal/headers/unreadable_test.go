@@ -32,7 +32,7 @@ func testPackerFailsToRead(t *testing.T, program string) {
 				t.Cleanup(func() { _ = os.Chmod(filepath.Join(opts.Source, tt.forbid), 0o700) })
 			}
 			if os.Getuid() == 0 {
-				// To whom nothing is forbidden.
+				// Nothing is forbidden to root.
 				openUp(t, filepath.Dir(program), filepath.Dir(opts.Source))
 				cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 			}
@@ -55,7 +55,7 @@ func testPackerFailsToRead(t *testing.T, program string) {
 	}
 }
 
-// openUp lets others pass through directories of the test's.
+// openUp lets other users pass through the test's directories.
 func openUp(t *testing.T, dirs ...string) {
 	t.Helper()
 	for _, dir := range dirs {

@@ -85,8 +85,8 @@ func TestPackIsCancelled(t *testing.T) {
 	}
 }
 
-// TestPackWithFullDisk runs itself with a limit on the size of files, in place
-// of the disk's: every file of this process is subject to it.
+// TestPackWithFullDisk runs itself with a limit on file sizes to simulate a
+// full disk. The limit applies to every file of this process.
 func TestPackWithFullDisk(t *testing.T) {
 	const limited = "KHEADERS_TEST_LIMITED"
 	if os.Getenv(limited) == "" {

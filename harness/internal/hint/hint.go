@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 // Package hint attaches to an error what the user can do about it, and whether
-// it is the user's to fix.
+// the user made the mistake.
 package hint
 
 import "errors"
 
-// Error is an error with advice. Its text is the cause's alone.
+// Error is an error with advice. Its text is the cause's text, without the
+// advice.
 type Error struct {
 	// Err is the cause.
 	Err error
 	// Hint is what to do about it, in one line.
 	Hint string
-	// Usage says that the input was wrong, rather than the machine.
+	// Usage says that the input was wrong, not the machine.
 	Usage bool
 }
 
@@ -36,23 +37,23 @@ func Of(err error) string {
 	return ""
 }
 
-// IsUsage tells whether err is a mistake in the input.
+// IsUsage reports whether err is a mistake in the input.
 func IsUsage(err error) bool {
 	e, ok := errors.AsType[*Error](err)
 	return ok && e.Usage
 }
 
-// buildFailed marks an error as the fault of what is under test.
+// buildFailed marks an error as the fault of whatever is under test.
 type buildFailed struct{ err error }
 
 func (e *buildFailed) Error() string { return e.err.Error() }
 func (e *buildFailed) Unwrap() error { return e.err }
 
-// BuildFailed says of an error that what was to be tested did not build, or came
-// out wrong: the harness did its work.
+// BuildFailed marks an error as the fault of whatever is under test: it did not
+// build, or came out wrong, but the harness did its work.
 func BuildFailed(err error) error { return &buildFailed{err} }
 
-// IsBuildFailed tells whether err was marked by [BuildFailed].
+// IsBuildFailed reports whether err was marked by [BuildFailed].
 func IsBuildFailed(err error) bool {
 	_, ok := errors.AsType[*buildFailed](err)
 	return ok

@@ -25,7 +25,7 @@ func TestHint(t *testing.T) {
 		{"usage", mistake, "name another", true},
 		{"wrapped", fmt.Errorf("doing: %w", mistake), "name another", true},
 		{"joined", errors.Join(errors.New("closing"), machine), "install it", false},
-		// The caller knows better than the callee what was meant.
+		// The caller knows better than the callee what the user meant.
 		{"usage outside", Usage(machine, "look again"), "look again", true},
 		{"machine outside", New(mistake, "wait"), "wait", false},
 	}

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 // Package index remembers the digests of files, so that a file is read again
-// only when what stat tells about it has changed. An index costs or saves time;
-// what is said about a file is true with and without it.
+// only when its stat has changed. An index costs or saves time, but what it
+// says about a file is as true as without it.
 package index
 
 import (
@@ -23,23 +23,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Window is how long before it is read a file must have been left alone for its
-// times to prove anything about it later: a second change within the
-// granularity of the file system's clock changes neither size nor times. FAT's
-// two seconds are the coarsest.
+// Window is how long a file must have been left alone before it is read, if its
+// times are to prove anything later: two changes within one tick of the file
+// system's clock can leave both size and times the same. FAT's clock is the
+// coarsest, with two seconds.
 const Window = 2 * time.Second
 
-// Stamp is what the kernel tells about a file without reading it. Of two equal
-// stamps, neither [Racy], the files are equal. Ctime is in it because it cannot
-// be set back, unlike mtime.
+// Stamp is what the kernel says about a file without reading it. If two stamps
+// are equal, and not [Racy], so are the files. It includes ctime because that,
+// unlike mtime, cannot be set back.
 type Stamp struct {
 	Size, Mtime, Ctime int64 // bytes; nanoseconds since 1970
 	Ino                uint64
 	Mode               uint32
 }
 
-// Racy is the stamp of an entry that has to be read again next time. No file
-// has it.
+// Racy is the stamp of an entry that must be read again next time. No file has
+// it.
 var Racy = Stamp{Size: -1}
 
 // StampOf returns the stamp of a file.
@@ -56,19 +56,19 @@ func (s Stamp) Settled(before time.Time) Stamp {
 	return s
 }
 
-// Entry is a file, or a symbolic link, of which the target is the content.
+// Entry is a file or a symbolic link. The content of a link is its target.
 type Entry struct {
 	// Name is its name in its directory.
 	Name string
-	// Stamp is what it had when it was read.
+	// Stamp is the file's stamp when it was read.
 	Stamp Stamp
-	// Digest is the sha256 of its content; zero for what has none, such as a
+	// Digest is the sha256 of its content, or zero if it has none, like a
 	// socket.
 	Digest [sha256.Size]byte
 }
 
-// Read digests what is at path, of which Stamp is known. An entry that changed
-// since becomes [Racy].
+// Read digests the content at path. Stamp must be set. An entry that changed
+// since then becomes [Racy].
 func (e *Entry) Read(path string) (err error) {
 	switch e.Stamp.Mode & unix.S_IFMT {
 	case unix.S_IFLNK:
@@ -79,7 +79,7 @@ func (e *Entry) Read(path string) (err error) {
 		e.Digest = sha256.Sum256([]byte(link))
 		return nil
 	case unix.S_IFREG:
-	default: // a socket or a pipe: it has no content
+	default: // a socket or a pipe, which has no content
 		return nil
 	}
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
@@ -106,17 +106,18 @@ func (e *Entry) Read(path string) (err error) {
 // Index maps directories to their entries, in the order of their names.
 type Index map[string][]Entry
 
-// Path returns where below dir the index of what is called name is kept.
+// Path returns where below dir the index called name is kept.
 func Path(dir, name string) string {
 	digest := sha256.Sum256([]byte(name))
 	return filepath.Join(dir, hex.EncodeToString(digest[:16]))
 }
 
-// columns are an index as it is stored. gob writes and reads them in a fifth of
-// the time that it takes for a map of structs: for 80,000 files 50 and 30 ms.
+// columns are an index as it is stored. gob reads and writes them in a fifth of
+// the time that a map of structs takes: for 80,000 files, 50 ms to write and 30
+// ms to read.
 type columns struct {
 	Dirs    []string
-	Counts  []int // of the entries in each
+	Counts  []int // of the entries in each directory
 	Names   []string
 	Stamps  []int64 // five numbers for each name
 	Digests []byte
@@ -124,7 +125,7 @@ type columns struct {
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// Save writes an index, whole or not at all, with a checksum behind it.
+// Save writes an index, whole or not at all, followed by a checksum.
 func Save(path string, index Index) error {
 	var c columns
 	for dir, entries := range index {
@@ -147,7 +148,7 @@ func Save(path string, index Index) error {
 	return renameio.WriteFile(path, binary.LittleEndian.AppendUint32(buf.Bytes(), sum), 0o644)
 }
 
-// Load reads an index. One that is missing or damaged is an empty one.
+// Load reads an index. If it is missing or damaged, Load returns an empty one.
 func Load(path string) Index {
 	buf, err := os.ReadFile(path)
 	if err != nil {

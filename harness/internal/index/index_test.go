@@ -15,7 +15,7 @@ import (
 	"testing"
 )
 
-// tree returns an index of that many files in each of some directories.
+// tree returns an index with some directories of that many files each.
 func tree(dirs, files int) Index {
 	index := Index{}
 	for d := range dirs {
@@ -46,7 +46,7 @@ func TestSaveAndLoad(t *testing.T) {
 			t.Errorf("got %v, want %v", got, want)
 		}
 	}
-	// Whatever byte is damaged, and wherever it is cut, it is none.
+	// Whichever byte is damaged, and wherever it is cut, nothing is loaded.
 	text, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -63,7 +63,7 @@ func TestSaveAndLoad(t *testing.T) {
 	}
 }
 
-// TestDecodeRefuses has what is no index, with the right sum.
+// TestDecodeRefuses decodes what is not an index but has a valid checksum.
 func TestDecodeRefuses(t *testing.T) {
 	digests := make([]byte, 2*sha256.Size)
 	for name, c := range map[string]any{
@@ -88,7 +88,7 @@ func TestDecodeRefuses(t *testing.T) {
 	}
 }
 
-// BenchmarkIndex has as many files as a kernel's source.
+// BenchmarkIndex uses as many files as a kernel's source has.
 func BenchmarkIndex(b *testing.B) {
 	path, index := filepath.Join(b.TempDir(), "index"), tree(5000, 16)
 	b.Run("save", func(b *testing.B) {

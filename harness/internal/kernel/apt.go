@@ -16,8 +16,8 @@ import (
 )
 
 // aptConf is read after the system's configuration. It keeps apt's state below
-// a directory of ours, and drops the hooks that a system may run after an
-// update: they are not for us, and some need root. %[1]s is that directory.
+// our own directory, %[1]s, and drops the hooks that a system may run after an
+// update: they are not meant for us, and some need root.
 const aptConf = `#clear APT::Update::Pre-Invoke;
 #clear APT::Update::Post-Invoke;
 #clear APT::Update::Post-Invoke-Success;
@@ -29,8 +29,8 @@ Acquire::IndexTargets::deb::CNF::DefaultEnabled "false";
 Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled "false";
 `
 
-// aptArch adds the packages of another architecture than the system's. None of
-// them gets installed, so dpkg need not know of it.
+// aptArch adds the packages of an architecture other than the system's. None of
+// them gets installed, so dpkg need not know about it.
 const aptArch = `APT::Architectures "%s";
 `
 
@@ -61,14 +61,14 @@ type apt struct {
 	fetcher
 	// dir is where downloads go.
 	dir string
-	// args select the lists; without any they are the system's.
+	// args select the lists; empty means the system's.
 	args []string
 }
 
-// withApt calls use with the system's package lists, and with lists of our own
-// where those know nothing of a package or are out of date. Neither needs root.
-// The system's lists do not know another architecture, if one is named. dir is
-// for the downloads and the lists.
+// withApt calls use with the system's package lists, then with lists of our own
+// if the system's do not know a package or are out of date. Neither needs root.
+// If arch names another architecture, it skips the system's lists, which do not
+// cover it. dir gets the downloads and the lists.
 func (f fetcher) withApt(ctx context.Context, dir, arch string, use func(apt) error) error {
 	if arch == "" {
 		err := use(apt{f, dir, nil})
@@ -121,7 +121,7 @@ func (a apt) argv(program string, args ...string) []string {
 }
 
 // show returns the fields of the version of a package that apt would install.
-// The error is errNoPackage, or that the context has ended.
+// It fails with errNoPackage, or with the context's cause.
 func (a apt) show(ctx context.Context, pkg string) (map[string]string, error) {
 	out, err := run.Cmd{Argv: a.argv("apt-cache", "--no-all-versions", "show", pkg), Env: plainMessages}.Output(ctx)
 	if ctx.Err() != nil {
@@ -140,10 +140,10 @@ func (a apt) show(ctx context.Context, pkg string) (map[string]string, error) {
 }
 
 // download downloads packages, each named as NAME or NAME:ARCHITECTURE, and
-// returns the files in that order.
+// returns their files in the same order.
 func (a apt) download(ctx context.Context, packages ...string) ([]string, error) {
 	list := strings.Join(packages, ", ")
-	// What another attempt has left would be taken for ours.
+	// Files left by an earlier attempt would be mistaken for ours.
 	old, err := filepath.Glob(filepath.Join(a.dir, "*.deb"))
 	if err != nil {
 		return nil, err

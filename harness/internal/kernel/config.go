@@ -21,7 +21,7 @@ import (
 //go:embed config/*.config
 var fragments embed.FS
 
-// DefaultProfile is the profile without a fragment of its own.
+// DefaultProfile is the profile that has no fragment of its own.
 const DefaultProfile = "default"
 
 const (
@@ -48,7 +48,7 @@ type request struct {
 	symbol string // without CONFIG_
 	value  string // as in .config; "n" for "is not set"
 	group  int    // requests of one any-of group share a number; 0: none
-	since  series // the first that knows the symbol
+	since  series // the first series that knows the symbol
 }
 
 // series is a kernel's major and minor version.
@@ -63,14 +63,14 @@ func seriesOf(version string) (series, error) {
 	return s, nil
 }
 
-// before tells whether s is older than t.
+// before reports whether s is older than t.
 func (s series) before(t series) bool { return slices.Compare(s[:], t[:]) < 0 }
 
-// clangSymbol is what a kernel's configuration says of its compiler. A fragment
-// that asks for it has the kernel built by clang.
+// clangSymbol is how a kernel's configuration says that its compiler is clang.
+// A fragment that asks for it gets a kernel built by clang.
 const clangSymbol = "CC_IS_CLANG"
 
-// UsesClang tells whether a profile's kernels are built by clang.
+// UsesClang reports whether a profile's kernels are built by clang.
 func UsesClang(profile string) bool {
 	text, err := fragments.ReadFile("config/" + profilePrefix + profile + configSuffix)
 	if err != nil {
@@ -80,7 +80,7 @@ func UsesClang(profile string) bool {
 	return err == nil && wantsClang(list)
 }
 
-// wantsClang tells whether a kernel with these requests is built by clang.
+// wantsClang reports whether a kernel with these requests is built by clang.
 func wantsClang(list []request) bool {
 	return slices.ContainsFunc(list, func(r request) bool { return r.symbol == clangSymbol && r.value == "y" })
 }
@@ -93,8 +93,9 @@ func (r request) line() string {
 	return "CONFIG_" + r.symbol + "=" + r.value
 }
 
-// requests returns what the fragments of a target and a profile ask a kernel of
-// some version for. A later line replaces an earlier one for the same symbol.
+// requests returns what the fragments of a target and a profile request from a
+// kernel of some version. A later line replaces an earlier one for the same
+// symbol.
 func requests(t target.Target, profile, version string) ([]request, error) {
 	kernel, err := seriesOf(version)
 	if err != nil {
@@ -139,13 +140,14 @@ var (
 //
 //	# any-of: CONFIG_A CONFIG_B
 //
-// for a symbol that has other names in other versions of the kernel. The lines
-// that follow ask for each of them; a kernel has to know at least one, and
-// must not have another one with a different value. Older kernels than
+// for a symbol that has different names in different versions of the kernel.
+// The lines that follow request each of them. A kernel must know at least one,
+// and must not give another one a different value. With
 //
 //	# since 5.13: CONFIG_C
 //
-// names are not asked for that symbol. groups counts the groups of all fragments.
+// the symbol is not requested from older kernels. groups counts the groups of
+// all fragments.
 func parseFragment(text string, groups *int) ([]request, error) {
 	var list []request
 	group, since := map[string]int{}, map[string]series{}
@@ -204,8 +206,8 @@ func formatRequests(list []request) string {
 	return b.String()
 }
 
-// merge returns a .config with the requests in it, each symbol once: kconfig
-// complains about a symbol that is set twice.
+// merge returns a .config with the requests in it. Each symbol appears once,
+// because kconfig complains about a symbol that is set twice.
 func merge(base string, list []request) string {
 	asked := map[string]bool{}
 	for _, r := range list {
@@ -234,8 +236,7 @@ func configLine(line string) (symbol, value string, ok bool) {
 }
 
 // lost returns a line for each request that the final .config does not fulfil.
-// A symbol that is not there is not set; only in an any-of group it is an
-// unknown one.
+// A missing symbol counts as not set, but in an any-of group as unknown.
 func lost(config string, list []request) []string {
 	final := map[string]string{}
 	for line := range strings.Lines(config) {
@@ -243,7 +244,7 @@ func lost(config string, list []request) []string {
 			final[symbol] = value
 		}
 	}
-	known := map[int]bool{} // groups of which the kernel knows a symbol
+	known := map[int]bool{} // groups with a symbol that the kernel knows
 	for _, r := range list {
 		if _, ok := final[r.symbol]; ok {
 			known[r.group] = true
@@ -254,7 +255,8 @@ func lost(config string, list []request) []string {
 		switch value, ok := final[r.symbol]; {
 		case ok && value == r.value:
 		case !ok && r.group == 0 && r.value == "n":
-			// What depends on something that is off is not even mentioned.
+			// kconfig leaves out symbols that depend on something
+			// that is off.
 		case !ok && r.group != 0 && known[r.group]:
 		case ok:
 			lines = append(lines, fmt.Sprintf("CONFIG_%s: wanted %s, is %s", r.symbol, r.value, value))
@@ -265,7 +267,7 @@ func lost(config string, list []request) []string {
 	return lines
 }
 
-// ConfigError says that a kernel cannot be configured as asked.
+// ConfigError says that a kernel cannot be configured as requested.
 type ConfigError struct {
 	// Lost has a line for each symbol that did not come out as requested.
 	Lost []string

@@ -23,8 +23,8 @@ func parse(t *testing.T, text string) []request {
 	return list
 }
 
-// TestFragments holds that every fragment can be read, for each target and
-// profile, and asks for what the harness cannot do without.
+// TestFragments checks that every fragment can be read, for each target and
+// profile, and requests what the harness cannot do without.
 func TestFragments(t *testing.T) {
 	for _, a := range target.All() {
 		for _, profile := range Profiles() {
@@ -43,7 +43,7 @@ func TestFragments(t *testing.T) {
 	}
 }
 
-// TestSince holds that a kernel is asked for what it can know alone.
+// TestSince checks that a kernel is not asked for symbols newer than itself.
 func TestSince(t *testing.T) {
 	for version, want := range map[string]bool{"4.14.98": false, "5.12.19": false, "5.13": true, "5.13.0-rc1": true, "6.1.192": true, "10.0": true} {
 		list, err := requests(target.All()[0], DefaultProfile, version)

@@ -14,7 +14,7 @@ import (
 	"github.com/kheaders/kheaders/harness/internal/hint"
 )
 
-// debian is Debian's linux-source package of a series, such as 6.12.
+// debian is Debian's linux-source package for a series such as 6.12.
 type debian struct{ version string }
 
 func (debian) facts() facts { return facts{configurable: true} }
@@ -33,7 +33,7 @@ func parseDebian(spec string) (origin, error) {
 	return debian{version}, nil
 }
 
-// fetch unpacks the package. apt checks what it downloads against the signed
+// fetch unpacks the package. apt verifies its download against the signed
 // indexes of the system's package sources.
 func (d debian) fetch(ctx context.Context, f fetcher) (Source, error) {
 	pkg := "linux-source-" + d.version

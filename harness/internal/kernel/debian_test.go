@@ -15,10 +15,10 @@ import (
 	"github.com/kheaders/kheaders/harness/internal/run"
 )
 
-// fakeApt puts apt and dpkg-deb into the PATH. The system's lists know the
-// package when SYSTEM is set, and are out of date when it is "stale"; after an
-// update of our own, it is known when PUBLIC is set. The package holds the
-// tarball. It returns a function that tells the calls.
+// fakeApt puts a fake apt and dpkg-deb into PATH. The system's lists know the
+// package when SYSTEM is set, and are out of date when it is "stale". After we
+// update our own lists, they know it when PUBLIC is set. The package contains
+// the tarball. fakeApt returns a function that returns the calls so far.
 func fakeApt(t *testing.T, tarball string) func() string {
 	t.Helper()
 	dir := t.TempDir()
@@ -61,7 +61,7 @@ func TestFetchDebian(t *testing.T) {
 	cases := []struct {
 		name   string
 		env    map[string]string
-		calls  string // up to dpkg-deb
+		calls  string // up to that of dpkg-deb
 		err    string
 		usage  bool
 		report string
@@ -105,7 +105,7 @@ func TestFetchDebian(t *testing.T) {
 				t.Errorf("the download is still there (%v)", err)
 			}
 
-			// From now on, nobody is asked.
+			// From now on, no program may be called.
 			t.Setenv("PATH", "")
 			if again := fetch(t, store, "debian:6.99"); again.Dir != source.Dir || again.Key != source.Key {
 				t.Errorf("the source was %+v and is %+v", source, again)

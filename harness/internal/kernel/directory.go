@@ -12,7 +12,7 @@ import (
 	"github.com/kheaders/kheaders/harness/target"
 )
 
-// directory is a kernel tree of the user's, by its absolute path.
+// directory is a kernel tree that belongs to the user, by its absolute path.
 type directory struct{ path string }
 
 func (directory) facts() facts { return facts{configurable: true} }
@@ -23,8 +23,8 @@ func parseDirectory(spec string) (origin, error) {
 	}
 	path, err := filepath.Abs(spec)
 	if err == nil {
-		// The tree's identity must not depend on the link by which it was
-		// reached.
+		// The tree's identity must not depend on the link that led to
+		// it.
 		path, err = filepath.EvalSymlinks(path)
 	}
 	if err != nil {

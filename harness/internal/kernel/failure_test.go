@@ -35,8 +35,8 @@ func TestBuildFails(t *testing.T) {
 				t.Error("the log does not have the cause")
 			}
 
-			// The command can be repeated by hand, and a later build
-			// succeeds.
+			// The command can be repeated by hand, and a later
+			// build succeeds.
 			re, ok := errors.AsType[*run.Error](err)
 			if !ok {
 				t.Fatalf("the error is %v", err)
@@ -65,7 +65,7 @@ func TestBuildLosesSymbols(t *testing.T) {
 			t.Errorf("the error is %v", err)
 		}
 	}
-	// Half of what an any-of names may be unknown.
+	// A kernel may know just one of the names in an any-of.
 	t.Setenv("LOSE", "SPECULATION_MITIGATIONS")
 	f.mustBuild(t, first.Name)
 }
@@ -139,7 +139,7 @@ func TestBuildCancelled(t *testing.T) {
 	if !errors.Is(err, enough) {
 		t.Errorf("the error is %v", err)
 	}
-	// A second one ends before make is called for it.
+	// A second build gives up before it calls make.
 	calls := f.calls()
 	if _, err := kernel.Build(ctx, f.store, source, kernel.BuildOptions{Target: first}); !errors.Is(err, enough) || f.calls() != calls {
 		t.Errorf("the error is %v after %d calls of make", err, f.calls()-calls)
@@ -153,8 +153,8 @@ func TestBuildCancelled(t *testing.T) {
 	}
 }
 
-// TestBuildChangesConfig has a build that does what kbuild must not: change the
-// configuration that was checked.
+// TestBuildChangesConfig runs a build that changes the configuration after it
+// was checked, which kbuild must not do.
 func TestBuildChangesConfig(t *testing.T) {
 	f := newFixture(t)
 	path := filepath.Join(f.tree, "scripts/generate.sh")

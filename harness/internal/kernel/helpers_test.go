@@ -37,8 +37,8 @@ func fakeTree(t *testing.T) string {
 	return dir
 }
 
-// fakeTools puts stand-ins for compilers and other programs that are only
-// looked for before the PATH. $VERSION is the version that they tell.
+// fakeTools puts stand-ins for compilers, and for other programs that are only
+// looked up, first in PATH. $VERSION is the version that they print.
 func fakeTools(t *testing.T) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -61,7 +61,7 @@ func script(t *testing.T, dir, name, text string) {
 	}
 }
 
-// countMake puts a make into the directory of fake tools that appends its
+// countMake adds a make to the directory of fake tools that appends its
 // arguments to a file, and returns a function that counts the calls.
 func countMake(t *testing.T, tools string) func() int {
 	t.Helper()
@@ -126,7 +126,7 @@ func lookup(t *testing.T, name string) target.Target {
 }
 
 // tarball packs a directory, with prefix before each name, compressed as the
-// name of the file says.
+// file's name says.
 func tarball(t *testing.T, dir, prefix, file string) string {
 	t.Helper()
 	var plain bytes.Buffer
@@ -192,7 +192,7 @@ func tarball(t *testing.T, dir, prefix, file string) string {
 	return file
 }
 
-// sameTree holds that two directories hold the same files.
+// sameTree checks that two directories contain the same files.
 func sameTree(t *testing.T, got, want string) {
 	t.Helper()
 	store := cache.Store{Dir: t.TempDir()}
@@ -201,7 +201,7 @@ func sameTree(t *testing.T, got, want string) {
 	}
 }
 
-// entries returns what a kind's directory in the store holds, but for locks.
+// entries returns what is in a kind's directory in the store, except for locks.
 func entries(t *testing.T, store cache.Store, kind string) []string {
 	t.Helper()
 	list, err := os.ReadDir(filepath.Join(store.Dir, kind))

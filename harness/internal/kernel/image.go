@@ -23,14 +23,14 @@ import (
 // cache entries.
 const imageFormat = "debian image 2"
 
-// image is the kernel that Debian has built of a series, such as 6.12.
+// image is the kernel that Debian has built for a series such as 6.12.
 type image struct{ version string }
 
 func (i image) facts() facts {
 	return facts{fromSource: i.fromSource(), headerPackages: true, uses: []string{doctor.Image}}
 }
 
-// fromSource is the spec by which the same kernel is built from source.
+// fromSource is the spec that builds the same kernel from source.
 func (i image) fromSource() string { return "debian:" + i.version }
 
 func parseImage(spec string) (origin, error) {
@@ -45,16 +45,16 @@ func parseImage(spec string) (origin, error) {
 	return image{version}, nil
 }
 
-// imageInfo is what an entry of unpacked packages keeps about itself.
+// imageInfo is what an entry of unpacked packages records about itself.
 type imageInfo struct {
-	// Release is what uname -r says, Version the version that it is based on.
+	// Release is what uname -r says, Version the version it is based on.
 	Release string `json:"release"`
 	Version string `json:"version"`
-	// Common is the name of the package with the headers that all flavours
-	// share.
+	// Common is the name of the package with the headers common to all
+	// flavours.
 	Common string `json:"common"`
-	// Image, Config and Modules are where the packages have these, below the
-	// entry's directory.
+	// Image, Config and Modules are the paths of these, below the entry's
+	// directory.
 	Image   string `json:"image"`
 	Config  string `json:"config"`
 	Modules string `json:"modules"`
@@ -77,7 +77,8 @@ func (i image) fetch(ctx context.Context, f fetcher) (Source, error) {
 	return Source{build: prebuilt(kernels)}, nil
 }
 
-// prebuilt is the build of kernels that are there, by target.
+// prebuilt returns a build function that picks one of the finished kernels, by
+// target.
 func prebuilt(kernels map[string]Kernel) func(context.Context, cache.Store, Source, BuildOptions) (Kernel, error) {
 	return func(_ context.Context, _ cache.Store, _ Source, o BuildOptions) (Kernel, error) {
 		k, ok := kernels[o.Target.Name]
@@ -89,7 +90,7 @@ func prebuilt(kernels map[string]Kernel) func(context.Context, cache.Store, Sour
 }
 
 func (i image) fetchFor(ctx context.Context, f fetcher, t target.Target) (Kernel, error) {
-	// The path is in the key because it is in a makefile of the entry.
+	// The path is in the key because a makefile in the entry contains it.
 	root, err := f.store.Root("image")
 	if err != nil {
 		return Kernel{}, err
@@ -127,10 +128,10 @@ func (i image) fetchFor(ctx context.Context, f fetcher, t target.Target) (Kernel
 	}, nil
 }
 
-// headers is where the packages have the flavour's headers.
+// headers is where the packages put the flavour's headers.
 func (i imageInfo) headers() string { return "usr/src/linux-headers-" + i.Release }
 
-// locate finds where the packages that were unpacked into dir have the kernel.
+// locate finds the kernel's files among the packages unpacked into dir.
 func (i *imageInfo) locate(dir string) error {
 	first := func(names ...string) (string, error) {
 		for _, name := range names {
@@ -140,8 +141,8 @@ func (i *imageInfo) locate(dir string) error {
 		}
 		return "", hint.New(fmt.Errorf("the packages of %s have no %s", i.Release, strings.Join(names, " and no ")), unknownLayout)
 	}
-	// Debian 13 has moved /lib to /usr/lib, Debian 14 all of a kernel to where
-	// its modules are.
+	// Debian 13 moved /lib to /usr/lib, and Debian 14 moved all of a kernel
+	// to where its modules are.
 	builtin, err := first("lib/modules/"+i.Release+"/modules.builtin", "usr/lib/modules/"+i.Release+"/modules.builtin")
 	if err != nil {
 		return err
@@ -154,12 +155,12 @@ func (i *imageInfo) locate(dir string) error {
 	return err
 }
 
-// unknownLayout is the advice for packages that are put together otherwise.
+// unknownLayout is the advice for packages with a different layout.
 const unknownLayout = "this release of Debian lays its kernels out in another way than the ones that are known here; kernel debian:VERSION is built from source"
 
-// fill downloads and unpacks the packages of an image: the kernel, its headers in
-// two parts, and the programs that build modules against them. These last ones
-// are the host's, whatever the kernel's architecture is.
+// fill downloads and unpacks the packages of an image: the kernel, its headers
+// in two parts, and the programs that build modules against them. Those
+// programs are for the host, whatever the kernel's architecture is.
 func (i image) fill(ctx context.Context, f fetcher, t target.Target, dir string) ([]string, error) {
 	if err := f.needDebian("apt-get", "dpkg-deb", "xz"); err != nil {
 		return nil, err
@@ -226,17 +227,18 @@ func (i image) fill(ctx context.Context, f fetcher, t target.Target, dir string)
 }
 
 // resolve finds the newest kernel of a series, through the package that always
-// depends on its headers, and the packages that it is made of. Suffix is added to
-// the names of those that are for the target.
+// depends on its headers, and the packages that it consists of. It appends
+// suffix to the names of those for the target.
 func (a apt) resolve(ctx context.Context, i image, t target.Target, suffix string) (info imageInfo, packages []string, err error) {
-	// A series that is not the system's main one has its version in the name.
+	// A series that is not the system's main one has its version in the
+	// package's name.
 	headers := ""
 	for _, name := range []string{"linux-headers-" + i.version + "-" + t.DebianFlavour, "linux-headers-" + t.DebianFlavour} {
 		fields, err := a.show(ctx, name+suffix)
 		if err == nil && isVersion(fields["Version"], i.version) {
 			headers = dependency(fields["Depends"], "linux-headers-")
 			if dependency(fields["Depends"], "linux-kbuild-") != "" {
-				headers = name // and so may be what is for that one kernel alone
+				headers = name // this may also be the headers of one kernel alone
 			}
 			break
 		}
@@ -264,7 +266,7 @@ func (a apt) resolve(ctx context.Context, i image, t target.Target, suffix strin
 		return imageInfo{}, nil, err
 	}
 	packages = append(packages, image+suffix)
-	// Since Debian 14 that one is empty and depends on these.
+	// Since Debian 14, linux-image is empty and depends on these.
 	for _, part := range []string{"linux-binary-", "linux-modules-", "linux-base-"} {
 		if dependency(fields["Depends"], part+info.Release) != "" {
 			packages = append(packages, part+info.Release+suffix)
@@ -273,8 +275,8 @@ func (a apt) resolve(ctx context.Context, i image, t target.Target, suffix strin
 	return info, packages, nil
 }
 
-// isVersion tells whether a Debian version is one of that series: 6.1.192-2 is
-// of 6.1, and 6.12.1-1 is not.
+// isVersion reports whether a Debian version belongs to a series: 6.1.192-2
+// belongs to 6.1, and 6.12.1-1 does not.
 func isVersion(version, series string) bool {
 	rest, ok := strings.CutPrefix(version, series)
 	return ok && (rest == "" || strings.ContainsAny(rest[:1], ".-~+"))
@@ -293,12 +295,12 @@ func dependency(depends, prefix string) string {
 
 var (
 	reInclude = regexp.MustCompile(`(?m)^include /usr/src/(\S+)/Makefile$`)
-	// The second one is there since Debian 14.
+	// Since Debian 14, KBUILD_OUTPUT names such a path too.
 	reInstalled = regexp.MustCompile(`(?m)^(include |KBUILD_OUTPUT=)/usr/src/`)
 )
 
-// relocate has the flavour's makefile find itself and the common one where they
-// lie in dir, instead of where the packages would be installed.
+// relocate makes the flavour's makefile find itself and the common one below
+// dir instead of where the packages would be installed.
 func relocate(dir, makefile, common string) error {
 	path := filepath.Join(dir, makefile)
 	text, err := os.ReadFile(path)

@@ -13,8 +13,8 @@ import (
 	"github.com/kheaders/kheaders/harness/target"
 )
 
-// fakeImage puts apt and dpkg-deb into the PATH that know one kernel, 6.99.1, for
-// whatever architecture.
+// fakeImage puts a fake apt and dpkg-deb into PATH that know one kernel,
+// 6.99.1, for any architecture.
 func fakeImage(t *testing.T) {
 	t.Helper()
 	dir := t.TempDir()

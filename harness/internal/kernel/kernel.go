@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-// Package kernel turns a kernel spec into a source tree, and a source tree
-// into a small kernel to test with. Both are kept in the cache: a kernel is
-// built again only when its source, its configuration, the compiler or the
-// build's variables have changed, and make is not called to find that out.
+// Package kernel turns a kernel spec into a source tree, and a source tree into
+// a small kernel to test with. Both are kept in the cache: a kernel is rebuilt
+// only when its source, its configuration, the compiler or the build's
+// variables have changed, and finding that out takes no call of make.
 //
-// An entry "source" of the store holds an unpacked tarball in linux/, an entry
-// "kernel" an object tree in build/ and its configuration in config, an entry
-// "image" the unpacked packages of a kernel that Debian has built. The
-// object tree is complete: modules are built against it with make's M=.
-// The store's directory "index" holds what is known about the user's own
-// trees.
+// In the store, an entry "source" has an unpacked tarball in linux/, an entry
+// "kernel" has an object tree in build/ and its configuration in config, and an
+// entry "image" has the unpacked packages of a kernel that Debian built. The
+// object tree is complete: modules are built against it with make's M=. The
+// store's directory "index" has what is known about the user's own trees.
 package kernel
 
 import (
@@ -32,8 +31,8 @@ import (
 	"github.com/kheaders/kheaders/harness/target"
 )
 
-// kernelFormat is part of every kernel's key. It changes when Build does
-// something else with the same input.
+// kernelFormat is part of every kernel's key. It changes when Build starts to
+// make something else of the same input.
 const kernelFormat = "kernel build 1"
 
 // BuildOptions say how a kernel is built.
@@ -42,8 +41,8 @@ type BuildOptions struct {
 	Target target.Target
 	// Profile selects a config fragment; empty means [DefaultProfile].
 	Profile string
-	// Config is a config fragment of the caller's, and Variables are variables
-	// for make, in addition to our own.
+	// Config is the caller's own config fragment, and Variables are
+	// variables for make, in addition to ours.
 	Config    string
 	Variables []string
 	// Inputs identify what else goes into the build.
@@ -53,30 +52,30 @@ type BuildOptions struct {
 	// Log is the file to which make's output is appended. Empty means one
 	// beside the cache entry.
 	Log string
-	// Progress, when set, receives a line for each step that takes time, with
-	// the command that is run. It may be called from another goroutine, never
-	// from two at once.
+	// Progress, if set, receives a line for each step that takes time, with
+	// the command that runs. It may be called from another goroutine, but
+	// never from two at once.
 	Progress func(string)
 }
 
-// Kernel is a kernel that was built, by us or by a distribution.
+// Kernel is a finished kernel, built by us or by a distribution.
 type Kernel struct {
-	// Dir is the object tree, O= in kbuild's terms. It must not be written
-	// to; building modules against it does not.
+	// Dir is the object tree, O= in kbuild's terms. Nobody may write to it;
+	// building modules against it does not.
 	Dir string
-	// SourceDir is the source tree it was built from.
+	// SourceDir is the source tree that it was built from.
 	SourceDir string
 	// Image is the file to boot.
 	Image string
 	// Config is the final configuration.
 	Config string
-	// Instrumented says that the compiler has put checks everywhere (KASAN),
+	// Instrumented says that the compiler put checks everywhere (KASAN),
 	// which make the kernel several times slower.
 	Instrumented bool
-	// Release is what uname -r says in it.
+	// Release is what uname -r says on it.
 	Release string
-	// Version is the kernel's version, which a distribution's release need not
-	// tell.
+	// Version is the kernel's version, which a distribution's release need
+	// not contain.
 	Version string
 	// Modules is the directory of the kernel's own modules, or empty when it
 	// needs none.
@@ -85,9 +84,9 @@ type Kernel struct {
 	Key string
 	// Log is the file with make's output, or empty when nothing was built.
 	Log string
-	// How says how it came to be there: "built", "fetched" or "from the cache".
+	// How says where it came from: "built", "fetched" or "from the cache".
 	How string
-	// Cached says that it had been built or fetched before.
+	// Cached says that it was already built or fetched before.
 	Cached bool
 }
 
@@ -99,17 +98,16 @@ const (
 )
 
 // Build returns the kernel that a source makes for a target and a profile. It
-// configures the kernel with tinyconfig and the fragments, and fails with a
-// [*ConfigError] when a requested symbol does not come out as requested, with
-// a [*BuildError] when make fails, and with a [*run.NotFoundError] when a tool
-// is missing. The object tree of a failed make stays for inspection until the
-// next build. A kernel that comes built is returned as it was fetched.
+// configures the kernel with tinyconfig and the fragments. It fails with a
+// [*ConfigError] when a requested symbol does not come out as requested, with a
+// [*BuildError] when make fails, and with a [*run.NotFoundError] when a tool is
+// missing. The object tree of a failed make stays for inspection until the next
+// build. For a prebuilt kernel, Build returns the kernel that was fetched.
 func Build(ctx context.Context, store cache.Store, source Source, o BuildOptions) (Kernel, error) {
 	return source.build(ctx, store, source, o)
 }
 
-// how says how a kernel came to be there that was made in that way, unless its
-// entry was there before.
+// how returns how a kernel was made, or that its entry was already there.
 func how(made string, entry cache.Entry) string {
 	if entry.Hit {
 		return "from the cache"
@@ -143,7 +141,7 @@ func compile(ctx context.Context, store cache.Store, source Source, o BuildOptio
 	if err != nil {
 		return Kernel{}, err
 	}
-	// The paths are in the key because the object tree holds both.
+	// The paths are in the key because the object tree contains both.
 	root, err := store.Root(kernelKind)
 	if err != nil {
 		return Kernel{}, err
@@ -186,13 +184,13 @@ func compile(ctx context.Context, store cache.Store, source Source, o BuildOptio
 	})
 }
 
-// outputs returns the files of a build in dir without which it is of no use.
+// outputs returns the files in dir that a build is useless without.
 func outputs(dir string, t target.Target) []string {
 	names := []string{configName}
 	for _, name := range []string{t.ImagePath, releaseName, ".config", "Makefile", "Module.symvers", "include/generated/autoconf.h"} {
 		names = append(names, filepath.Join(objectName, name))
 	}
-	// What only some configurations have, and modules are built with.
+	// Only some configurations have these, but building modules needs them.
 	for _, name := range []string{"kernel/kheaders.ko", "certs/signing_key.pem", "certs/signing_key.x509", "scripts/sign-file"} {
 		if _, err := os.Stat(filepath.Join(dir, objectName, name)); err == nil {
 			names = append(names, filepath.Join(objectName, name))
@@ -201,7 +199,7 @@ func outputs(dir string, t target.Target) []string {
 	return names
 }
 
-// describe completes a kernel with what its object tree says of it.
+// describe completes a kernel with what its object tree says about it.
 func describe(k Kernel) (Kernel, error) {
 	release, err := os.ReadFile(filepath.Join(k.Dir, releaseName))
 	if err != nil {
@@ -213,7 +211,7 @@ func describe(k Kernel) (Kernel, error) {
 	return k, err
 }
 
-// Missing returns those of the options, such as CONFIG_BPF_SYSCALL, that are not
+// Missing returns the given options, such as CONFIG_BPF_SYSCALL, that are not
 // built into the kernel.
 func (k Kernel) Missing(options ...string) ([]string, error) {
 	config, err := os.ReadFile(k.Config)
@@ -225,7 +223,7 @@ func (k Kernel) Missing(options ...string) ([]string, error) {
 	}), nil
 }
 
-// ask returns what the fragments of a kernel ask its configuration for.
+// ask returns what the fragments of a kernel request from its configuration.
 func ask(o BuildOptions, version string) ([]request, error) {
 	asked, err := requests(o.Target, o.Profile, version)
 	if err != nil {
@@ -252,7 +250,8 @@ func build(ctx context.Context, store cache.Store, source Source, o BuildOptions
 	if err != nil {
 		return err
 	}
-	// Saved before the build: a failed one leaves its configuration too.
+	// Saved before the build, so that a failed one leaves its configuration
+	// too.
 	if err := os.WriteFile(filepath.Join(dir, configName), config, 0o644); err != nil {
 		return fmt.Errorf("saving the configuration: %w", err)
 	}

@@ -19,12 +19,12 @@ import (
 	"github.com/kheaders/kheaders/harness/target"
 )
 
-// fixture is a toy kernel, tools and a store to build it with.
+// fixture is a toy kernel, with tools and a store to build it with.
 type fixture struct {
 	store cache.Store
 	tree  string
 	tools string
-	// calls tells how often make was called.
+	// calls returns how often make was called.
 	calls func() int
 }
 
@@ -107,8 +107,8 @@ func TestBuild(t *testing.T) {
 	}
 }
 
-// TestBuildModule builds a module against an entry of the cache, and holds that
-// this changes nothing in it.
+// TestBuildModule builds a module against an entry of the cache, and checks
+// that this changes nothing in it.
 func TestBuildModule(t *testing.T) {
 	f := newFixture(t)
 	k := f.mustBuild(t, first.Name)
@@ -182,8 +182,8 @@ func TestBuildAgain(t *testing.T) {
 
 func TestBuildIgnoresEnvironment(t *testing.T) {
 	f := newFixture(t)
-	// Without LOCALVERSION, the state of a git repository would be in the
-	// release.
+	// Without LOCALVERSION, the release would contain the state of a git
+	// repository.
 	if err := os.Mkdir(filepath.Join(f.tree, ".git"), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -245,7 +245,7 @@ func TestBuildDiskFull(t *testing.T) {
 		t.Errorf("the error is %v, the hint %q", err, hint.Of(err))
 	}
 
-	// The same from a compiler: nothing is kept then.
+	// The same error from a compiler: nothing is kept then.
 	tree := filepath.Join(f.tree, "scripts/generate.sh")
 	if err := os.WriteFile(tree, []byte("#!/bin/sh\necho 'a.s: fatal error: cannot write: No space left on device' >&2; exit 1\n"), 0o755); err != nil {
 		t.Fatal(err)

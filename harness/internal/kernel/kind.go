@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// kinds are the kinds of kernel sources. A new one is a file with its parser and
-// its origin, and a line here.
+// kinds are the kinds of kernel sources. To add one, write a file with its
+// parser and its origin, and add a line here.
 var kinds = []kind{
 	{"a directory", parseDirectory},
 	{"a source tarball (.tar, .tar.gz, .tar.xz)", parseTarball},
@@ -18,30 +18,30 @@ var kinds = []kind{
 }
 
 type kind struct {
-	// form is what its specs look like, for people.
+	// form shows people what its specs look like.
 	form string
-	// parse returns nil for a spec of another kind, and an error for a wrong
-	// one of its own. An error without a hint gets the list of forms.
+	// parse returns nil for a spec of another kind, and an error for a bad
+	// spec of its own kind. An error without a hint gets the list of forms.
 	parse func(spec string) (origin, error)
 }
 
-// origin is where one kernel comes from. Origins are compared when specs are, so
-// they hold nothing that cannot be.
+// origin is where one kernel comes from. Specs are compared, and their origins
+// with them, so every origin must be comparable.
 type origin interface {
 	fetch(ctx context.Context, f fetcher) (Source, error)
 	facts() facts
 }
 
-// facts are what others want to know of a kernel that is not there yet.
+// facts are what others want to know about a kernel before it is fetched.
 type facts struct {
-	// configurable says that it is built from source, which can be configured
-	// and patched. Otherwise fromSource is the spec to use for that.
+	// configurable says that it is built from source, so that it can be
+	// configured and patched. If not, fromSource is a spec that can.
 	configurable bool
 	fromSource   string
-	// headerPackages says that it has header packages, laid out as a
-	// distribution does it: what DKMS builds against.
+	// headerPackages says that it has header packages in a distribution's
+	// layout, which is what DKMS builds against.
 	headerPackages bool
-	// uses are what doctor.Needed has to be told of it.
+	// uses are what to pass to doctor.Needed for it.
 	uses []string
 }
 
@@ -55,5 +55,5 @@ func Forms() string {
 	return strings.Join(forms[:last], ", ") + ", or " + forms[last]
 }
 
-// specForms is the hint for a spec that is none.
+// specForms is the hint for an invalid spec.
 func specForms() string { return "a kernel is " + Forms() }

@@ -12,8 +12,8 @@ import (
 	"github.com/kheaders/kheaders/harness/internal/doctor"
 )
 
-// TestKinds holds that a spec is of one kind alone, and what each kind says of
-// its kernels.
+// TestKinds checks that a spec is of exactly one kind, and what each kind says
+// about its kernels.
 func TestKinds(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "linux.tar.xz")

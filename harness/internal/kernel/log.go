@@ -46,7 +46,7 @@ var causes = []*regexp.Regexp{
 	regexp.MustCompile(`^make(\[[0-9]+\])?: \*\*\* `),
 }
 
-// remedies are what to do about causes that a missing package brings about.
+// remedies are what to do when a missing package is the cause.
 var remedies = []struct {
 	cause  *regexp.Regexp
 	advice string
@@ -58,11 +58,12 @@ var remedies = []struct {
 
 const (
 	causeLines   = 10
-	maxLogLine   = 4 << 10 // bytes of a line that are looked at
+	maxLogLine   = 4 << 10 // how much of a line is examined, in bytes
 	causeUnknown = "the log has make's whole output"
 )
 
-// buildError explains a failed make by the log that it wrote from offset on.
+// buildError explains a failed make from what it wrote to the log, from offset
+// on.
 func buildError(failure error, log string, offset int64) error {
 	lines, err := findCause(log, offset)
 	if err != nil {
@@ -82,12 +83,12 @@ func buildError(failure error, log string, offset int64) error {
 	return hint.New(e, advice)
 }
 
-// ExplainMake explains the failure of another make by the log that it wrote:
-// the result is a [*BuildError] with a hint.
+// ExplainMake explains the failure of another make from its log: it returns a
+// [*BuildError] with a hint.
 func ExplainMake(failure error, log string) error { return buildError(failure, log, 0) }
 
-// findCause returns the line of the log that explains a failure best, and the
-// ones after it.
+// findCause returns the line of the log that best explains a failure, and the
+// lines after it.
 func findCause(path string, offset int64) (_ []string, err error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -97,12 +98,12 @@ func findCause(path string, offset int64) (_ []string, err error) {
 	if _, err := f.Seek(offset, io.SeekStart); err != nil {
 		return nil, err
 	}
-	best := len(causes) // rank of what was found so far
+	best := len(causes) // rank of the best line so far
 	var found []string
 	r := bufio.NewReaderSize(f, maxLogLine)
 	for {
 		text, more, err := r.ReadLine()
-		line := strings.TrimSpace(string(text)) // ReadLine's buffer is its own
+		line := strings.TrimSpace(string(text)) // a copy: ReadLine reuses its buffer
 		for more && err == nil {
 			_, more, err = r.ReadLine()
 		}

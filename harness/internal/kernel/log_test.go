@@ -13,7 +13,8 @@ import (
 	"github.com/kheaders/kheaders/harness/internal/run"
 )
 
-// failedLogs are logs of failed builds, with what is made of them.
+// failedLogs are logs of failed builds, with the cause and advice expected for
+// each.
 var failedLogs = []struct {
 	name, log, cause, advice string
 }{

@@ -21,8 +21,8 @@ import (
 )
 
 // buildVariables are fixed so that the same source gives the same kernel. An
-// empty LOCALVERSION keeps git's state, which is no part of a tree's identity,
-// out of the release.
+// empty LOCALVERSION keeps git's state out of the release: it is not part of a
+// tree's identity.
 var buildVariables = []string{
 	"KBUILD_BUILD_TIMESTAMP=Thu Jan  1 00:00:00 UTC 1970",
 	"KBUILD_BUILD_USER=kheaders",
@@ -31,13 +31,12 @@ var buildVariables = []string{
 	"LOCALVERSION=",
 }
 
-// plainMessages makes compilers speak the English that we look for. The
-// kernel's Makefile drops LC_ALL, so that alone does not do.
+// plainMessages makes compilers print the English messages that we look for.
+// The kernel's Makefile drops LC_ALL, so that alone is not enough.
 var plainMessages = []string{"LC_ALL=C", "LC_MESSAGES=C", "LANG=C", "LANGUAGE="}
 
 // Environment variables that change what make, the compiler or kbuild produce.
-// Setting them to nothing is not the same as not having them: an empty
-// KCONFIG_CONFIG breaks the build.
+// They must be unset, not emptied: an empty KCONFIG_CONFIG breaks the build.
 var (
 	ambientPrefixes = []string{"KBUILD_", "KCONFIG_", "CFLAGS_", "AFLAGS_", "RUSTFLAGS_", "LDFLAGS_"}
 	ambientNames    = []string{
@@ -76,7 +75,7 @@ type maker struct {
 	variables      []string // beyond buildVariables
 }
 
-// argv returns a command line that does the same in a person's shell.
+// argv returns a command line that also works in a person's shell.
 func (m maker) argv(args ...string) []string {
 	var argv []string
 	if names := ambient(os.Environ()); len(names) > 0 {
@@ -118,12 +117,12 @@ func (m maker) make(ctx context.Context, args ...string) (err error) {
 		return nil
 	}
 	if e, ok := errors.AsType[*run.Error](err); !ok || errors.Is(e, unix.ENOSPC) {
-		return err // make is not to blame, and the log may say nothing
+		return err // make is not to blame, and the log may not say what is
 	}
 	return buildError(err, m.log, start)
 }
 
-// stepInterval is how often a long build says how far it is.
+// stepInterval is how often a long build reports how far it got.
 const stepInterval = 5 * time.Second
 
 // stepCounter copies make's output to the log and counts the steps in it.
@@ -136,7 +135,7 @@ type stepCounter struct {
 	midLine  bool
 }
 
-// Write counts the lines that name a step: kbuild indents them by two spaces.
+// Write counts the lines that name a step, which kbuild indents by two spaces.
 func (c *stepCounter) Write(p []byte) (int, error) {
 	rest := p
 	for len(rest) > 0 {

@@ -27,9 +27,9 @@ import (
 // of the cache entries.
 const patchFormat = "patched source 1"
 
-// Patch returns a copy of a source tree with a patch on it. Files of a tree that
-// is ours are shared with it by hard links, all but those that the patch
-// changes; a tree of the user's is copied. Changed names the files that the
+// Patch returns a copy of a source tree with a patch applied. For a tree of
+// ours, the copy shares all files that the patch does not change through hard
+// links; a user's tree is copied in full. changed names the files that the
 // patch changes, as opposed to those that it adds.
 func Patch(ctx context.Context, store cache.Store, source Source, patch []byte, changed []string) (Source, error) {
 	digest := sha256.Sum256(patch)
@@ -75,8 +75,8 @@ func patchCopy(ctx context.Context, store cache.Store, source Source, patch []by
 	return nil
 }
 
-// copyTree copies a tree, but for what git keeps in it. Files are linked, unless
-// apart tells that one needs to have its own content.
+// copyTree copies a tree without git's own files. It links a file unless apart
+// says that the file needs its own content.
 func copyTree(ctx context.Context, from, to string, apart func(name string) bool) error {
 	return filepath.WalkDir(from, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil {
@@ -105,7 +105,7 @@ func copyTree(ctx context.Context, from, to string, apart func(name string) bool
 			}
 			return os.Symlink(link, target)
 		case !entry.Type().IsRegular():
-			return nil // no part of a kernel's source
+			return nil // not part of a kernel's source
 		case apart(name):
 			return copyFile(path, target)
 		}
@@ -135,6 +135,7 @@ func copyFile(from, to string) (err error) {
 	if _, err = io.Copy(out, in); err != nil {
 		return err
 	}
-	// As for a link: what was built from the tree is not older than its copy.
+	// Keep the time, as a link would: what was built from the tree must not
+	// look older than the copy.
 	return os.Chtimes(to, time.Time{}, info.ModTime())
 }

@@ -14,14 +14,14 @@ import (
 	"github.com/kheaders/kheaders/harness/internal/run"
 )
 
-// seed is the object tree of another kernel, and the source that it was built
-// from.
+// seed is another kernel's object tree, and the source that it was built from.
 type seed struct{ object, source string }
 
-// findSeed returns the seed that differs least from the kernel of these options,
-// if there is one: a kernel of the default profile or, for a patched source, one
-// of the source as it was. kbuild knows what depends on the difference. keyOf has
-// the versions of the tools, so that of another compiler is none.
+// findSeed returns the seed that differs least from the kernel of these
+// options, or nil. It looks for a kernel of the default profile and, for a
+// patched source, for one of the unpatched source. kbuild knows what depends on
+// the difference. The versions of the tools are part of keyOf's result, so a
+// kernel from another compiler is never a seed.
 func findSeed(store cache.Store, source Source, o BuildOptions, keyOf func(Source, BuildOptions, []request) cache.Key) (*seed, error) {
 	profiles := []string{o.Profile, DefaultProfile}
 	for from := &source; from != nil; from = from.unpatched {
@@ -38,16 +38,17 @@ func findSeed(store cache.Store, source Source, o BuildOptions, keyOf func(Sourc
 				return &seed{object: entry.Path(objectName), source: from.Dir}, nil
 			}
 		}
-		// What is asked for besides the profile is for the patch.
+		// Whatever else was asked for belongs to the patch.
 		o.Config, o.Variables, o.Inputs = "", nil, nil
 	}
 	return nil, nil
 }
 
-// plant copies a seed to where a kernel is to be built from source, times and
-// all: kbuild goes by them. It also goes by the commands and prerequisites in
-// .cmd files, so the paths in these become ours. A path that is wrong there, or
-// names what is not there, costs time: the file is made again.
+// plant copies a seed to where a kernel is to be built from source, along with
+// its timestamps, because kbuild goes by them. kbuild also goes by the commands
+// and prerequisites in .cmd files, so plant replaces the paths in these with
+// ours. A path that is wrong or missing only costs time: kbuild rebuilds the
+// file.
 func (s seed) plant(ctx context.Context, object, source, log string) error {
 	if err := (run.Cmd{Argv: []string{"cp", "-a", "--reflink=auto", s.object, object}, Log: log}).Run(ctx); err != nil {
 		return fmt.Errorf("copying the object tree of another kernel: %w", err)

@@ -11,8 +11,8 @@ import (
 	"github.com/kheaders/kheaders/harness/internal/kernel"
 )
 
-// TestBuildFromSeed holds that a profile starts from the default's object tree,
-// when there is one, and leaves that as it is.
+// TestBuildFromSeed checks that a profile starts from the default's object
+// tree, if there is one, and leaves that tree unchanged.
 func TestBuildFromSeed(t *testing.T) {
 	f := newFixture(t)
 	profile := func(o *kernel.BuildOptions) { o.Profile = "ikheaders" }
@@ -33,16 +33,17 @@ func TestBuildFromSeed(t *testing.T) {
 	if again := f.mustBuild(t, first.Name); !again.Cached || read(t, again.Config) != config || read(t, filepath.Join(again.Dir, ".config")) != config {
 		t.Errorf("the default's is now %+v", again)
 	}
-	// One that is damaged is no seed.
+	// A damaged kernel is no seed.
 	write(t, plain.Config, "damaged")
 	if k := f.mustBuild(t, first.Name, func(o *kernel.BuildOptions) { o.Profile = "ikheaders-m" }); marked(k) {
 		t.Error("a damaged object tree was copied")
 	}
 }
 
-// TestBuildPatchedFromSeed holds that a patched source's kernel starts from the
-// one of the source as it was, whose paths become its own, and that the kernel
-// of its own default profile is preferred. Another compiler's is no seed.
+// TestBuildPatchedFromSeed checks that a patched source's kernel starts from
+// the unpatched source's kernel and replaces its paths, but prefers the patched
+// source's own kernel of the default profile. A kernel from another compiler is
+// no seed.
 func TestBuildPatchedFromSeed(t *testing.T) {
 	f := newFixture(t)
 	mark := func(k kernel.Kernel, name string) {

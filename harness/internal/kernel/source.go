@@ -23,7 +23,7 @@ const sourceFormat = "kernel source 1"
 
 // Source is a kernel's source tree.
 type Source struct {
-	// Dir is the tree. It must not be written to.
+	// Dir is the tree. Nobody may write to it.
 	Dir string
 	// Key identifies its content.
 	Key string
@@ -39,12 +39,12 @@ type Source struct {
 	build func(context.Context, cache.Store, Source, BuildOptions) (Kernel, error)
 }
 
-// Fetch turns a spec into a source tree. Downloads and unpacked tarballs are
-// kept in the store: what is there is used without asking anyone, so a Debian
-// package stays at the version that was fetched first until the store's source
-// directory is removed. A directory is used where it is. Progress receives a
-// line for each step that takes time, with the command that is run. The targets
-// are those that a kernel which comes built is fetched for.
+// Fetch turns a spec into a source tree. The store keeps downloads and unpacked
+// tarballs, and what it has is used without asking anyone: a Debian package
+// stays at the version fetched first until the store's source directory is
+// removed. A directory is used where it is. progress receives a line for each
+// step that takes time, with the command that runs. targets are the
+// architectures to fetch a prebuilt kernel for.
 func Fetch(ctx context.Context, store cache.Store, spec Spec, progress func(string), targets ...target.Target) (Source, error) {
 	if progress == nil {
 		progress = func(string) {}
@@ -52,7 +52,7 @@ func Fetch(ctx context.Context, store cache.Store, spec Spec, progress func(stri
 	return spec.origin.fetch(ctx, fetcher{store, spec, targets, progress})
 }
 
-// fetcher is what an origin fetches with.
+// fetcher is what an origin needs to fetch.
 type fetcher struct {
 	store    cache.Store
 	spec     Spec // what the user calls it
@@ -66,8 +66,8 @@ func indexDir(store cache.Store) string { return filepath.Join(store.Dir, "index
 
 var makefileVersion = regexp.MustCompile(`(?m)^(VERSION|PATCHLEVEL|SUBLEVEL|EXTRAVERSION)[ \t]*=[ \t]*(.*?)[ \t]*$`)
 
-// treeVersion reads the version from a kernel tree's Makefile. An error says
-// that the directory is no kernel tree.
+// treeVersion reads the version from a kernel tree's Makefile. It fails when
+// the directory is not a kernel tree.
 func treeVersion(dir string) (string, error) {
 	for _, name := range []string{"Kbuild", "Kconfig"} {
 		if _, err := os.Stat(filepath.Join(dir, name)); errors.Is(err, fs.ErrNotExist) {
@@ -80,7 +80,7 @@ func treeVersion(dir string) (string, error) {
 }
 
 // makefileVersionOf reads the version from the Makefile in a directory, which
-// may be one of headers.
+// may be a directory of headers.
 func makefileVersionOf(dir string) (string, error) {
 	text, err := os.ReadFile(filepath.Join(dir, "Makefile"))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -105,7 +105,7 @@ func makefileVersionOf(dir string) (string, error) {
 	return version + v["EXTRAVERSION"], nil
 }
 
-// sourceInfo is what an entry of unpacked source keeps about itself.
+// sourceInfo is what an entry of unpacked source records about itself.
 type sourceInfo struct {
 	// Key identifies the content: the digest of the file it came from.
 	Key string `json:"key"`
@@ -120,8 +120,8 @@ const (
 	sourceTreeName = "linux"
 )
 
-// unpacked returns the source in the entry of that key. When it is missing,
-// obtain fetches the tarball into an empty scratch directory, which is removed
+// unpacked returns the source in the entry of a key. If there is none, obtain
+// fetches the tarball into an empty scratch directory, which is removed
 // afterwards, and returns its path and identity.
 func (f fetcher) unpacked(ctx context.Context, key cache.Key, obtain func(ctx context.Context, scratch string) (tarball string, info sourceInfo, err error)) (Source, error) {
 	entry, err := f.store.Get(ctx, "source", key, func(ctx context.Context, dir string) ([]string, error) {
@@ -170,7 +170,7 @@ func (f fetcher) fill(ctx context.Context, dir string, obtain func(ctx context.C
 	if err := os.WriteFile(filepath.Join(dir, sourceInfoName), append(text, '\n'), 0o644); err != nil {
 		return fmt.Errorf("writing what is known about the source: %w", err)
 	}
-	// Only some of the files are checked on later use, so all have to be on
+	// Later uses check only some of the files, so all of them must be on
 	// the disk before the entry counts.
 	return syncFileSystem(dir)
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/kheaders/kheaders/harness/internal/hint"
 )
 
-// Spec says where a kernel comes from. [ParseSpec] makes one. Specs can be
-// compared.
+// Spec says where a kernel comes from. [ParseSpec] makes one. Specs are
+// comparable.
 type Spec struct {
 	text   string
 	origin origin
@@ -23,19 +23,19 @@ type Spec struct {
 // String returns the spec as it was given.
 func (s Spec) String() string { return s.text }
 
-// Configurable tells whether the kernel is built from source, which can be
+// Configurable reports whether the kernel is built from source, and so can be
 // configured and patched.
 func (s Spec) Configurable() bool { return s.origin.facts().configurable }
 
-// HeaderPackages tells whether the kernel comes with header packages, laid out
-// as a distribution does it.
+// HeaderPackages reports whether the kernel comes with header packages in a
+// distribution's layout.
 func (s Spec) HeaderPackages() bool { return s.origin.facts().headerPackages }
 
-// Uses returns what doctor.Needed has to be told of the kernel.
+// Uses returns what to pass to doctor.Needed for the kernel.
 func (s Spec) Uses() []string { return s.origin.facts().uses }
 
-// CheckProfile returns a [hint.Usage] error when the kernel cannot be had with
-// that configuration profile.
+// CheckProfile returns a [hint.Usage] error when the kernel cannot have that
+// configuration profile.
 func (s Spec) CheckProfile(name string) error {
 	if s.Configurable() || name == DefaultProfile {
 		return nil
@@ -44,11 +44,11 @@ func (s Spec) CheckProfile(name string) error {
 		"leave --profile out, or build a kernel from source: "+s.origin.facts().fromSource)
 }
 
-// scheme tells debian:6.12 and https://… from a path.
+// scheme distinguishes debian:6.12 and https://… from a path.
 var scheme = regexp.MustCompile(`^[a-z][a-z0-9+.-]*:`)
 
-// ParseSpec reads a kernel spec, which is of one of the [Forms]. A path with a
-// colon in it has to start with / or ./. Errors are the user's, with a hint.
+// ParseSpec reads a kernel spec in one of the [Forms]. A path with a colon in
+// it must start with / or ./. Errors are the user's mistakes and have a hint.
 func ParseSpec(text string) (Spec, error) {
 	for _, k := range kinds {
 		from, err := k.parse(text)
@@ -87,8 +87,8 @@ func unknown(text string) error {
 	return hint.Usage(fmt.Errorf("kernel %q is neither a directory nor a file", text), specForms())
 }
 
-// pathInfo returns what is at the path that a spec is. It is nil when nothing is
-// there, or the spec is no path.
+// pathInfo returns what is at the path that a spec names. It is nil when
+// nothing is there, or when the spec is not a path.
 func pathInfo(text string) fs.FileInfo {
 	if scheme.MatchString(text) {
 		return nil
@@ -100,8 +100,8 @@ func pathInfo(text string) fs.FileInfo {
 	return info
 }
 
-// Default returns the spec for a run that names none: debian:6.12 where apt
-// can fetch it.
+// Default returns the spec to use when none is given: debian:6.12 where apt can
+// fetch it.
 func Default() (Spec, error) {
 	release, err := os.ReadFile("/etc/os-release")
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -113,8 +113,8 @@ func Default() (Spec, error) {
 	return ParseSpec("debian:6.12")
 }
 
-// isDebian tells from the text of os-release(5) whether the system is Debian
-// or derived from it.
+// isDebian reports whether the system is Debian or derived from it, by the text
+// of os-release(5).
 func isDebian(release string) bool {
 	for line := range strings.Lines(release) {
 		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")

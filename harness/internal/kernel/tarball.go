@@ -11,7 +11,7 @@ import (
 	"github.com/kheaders/kheaders/harness/internal/cache"
 )
 
-// tarball is a file that holds a kernel tree, by its absolute path.
+// tarball is a file that contains a kernel tree, by its absolute path.
 type tarball struct{ path string }
 
 func (tarball) facts() facts { return facts{configurable: true} }

@@ -30,7 +30,8 @@ func TestFetchTarball(t *testing.T) {
 					t.Errorf("the version is %q", source.Version)
 				}
 
-				// The same bytes are unpacked once, whatever their name.
+				// The same content is unpacked once, whatever
+				// the file is called.
 				other := filepath.Join(filepath.Dir(file), "other-"+name)
 				if err := os.Rename(file, other); err != nil {
 					t.Fatal(err)
@@ -53,7 +54,8 @@ func TestFetchTarballCutShort(t *testing.T) {
 		}
 		cuts := []int{0, 1, 512, len(whole) / 2, len(whole) - 1}
 		if name == "a.tar" {
-			// Between two members, which tar takes for an end.
+			// A cut between two members, which tar takes for the
+			// end.
 			cuts = append(cuts, len(whole)-1024, bytes.Index(whole, []byte("linux/include/")))
 		}
 		for _, cut := range cuts {

@@ -28,7 +28,7 @@ import (
 // treeScan is one walk over a tree.
 type treeScan struct {
 	root    string
-	settled time.Time // what was changed before may be trusted
+	settled time.Time // files changed before this may be trusted
 	old     index.Index
 
 	group   *errgroup.Group
@@ -40,15 +40,15 @@ type treeScan struct {
 
 // hashTree returns the identity of the directory tree root: a digest of the
 // names, types, execute permissions and contents of its files and symlinks,
-// without anything named .git. indexDir keeps what was learned about each
-// file, so that a tree in which nothing changed is not read again.
+// without anything named .git. indexDir keeps what was learned about each file,
+// so that an unchanged tree is not read again.
 func hashTree(ctx context.Context, root, indexDir string) (string, error) {
 	id, _, err := scanTree(ctx, root, indexDir, index.Window)
 	return id, err
 }
 
-// scanTree is hashTree with another window than [index.Window], and also
-// returns how many files it had to read.
+// scanTree is hashTree with a window other than [index.Window]. It also returns
+// how many files it had to read.
 func scanTree(ctx context.Context, root, indexDir string, window time.Duration) (id string, read int, err error) {
 	path := index.Path(indexDir, root)
 	group, ctx := errgroup.WithContext(ctx)
@@ -61,7 +61,7 @@ func scanTree(ctx context.Context, root, indexDir string, window time.Duration) 
 	if err := group.Wait(); err != nil {
 		return "", 0, fmt.Errorf("reading the kernel tree: %w", err)
 	}
-	if s.read > 0 { // what is gone may stay in the index
+	if s.read > 0 { // deleted files may stay in the index
 		if err := index.Save(path, s.index); err != nil {
 			return "", 0, fmt.Errorf("writing the index of the kernel tree: %w", err)
 		}
@@ -79,7 +79,7 @@ func scanTree(ctx context.Context, root, indexDir string, window time.Duration) 
 	return hex.EncodeToString(h.Sum(nil)), s.read, nil
 }
 
-// walk scans the directory dir, and the ones below it in parallel.
+// walk scans the directory dir, and those below it in parallel.
 func (s *treeScan) walk(ctx context.Context, dir string) (err error) {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -99,7 +99,7 @@ func (s *treeScan) walk(ctx context.Context, dir string) (err error) {
 	old := s.old[dir]
 	entries := make([]index.Entry, 0, len(list))
 	read := 0
-	var sum []byte // what the directory's digest is made of
+	var sum []byte // what goes into the directory's digest
 	for _, item := range list {
 		name := item.Name()
 		if name == ".git" {
@@ -108,8 +108,8 @@ func (s *treeScan) walk(ctx context.Context, dir string) (err error) {
 		if item.IsDir() {
 			sub := filepath.Join(dir, name)
 			walk := func() error { return s.walk(ctx, sub) }
-			// Never blocks: with every worker busy, this one goes on
-			// itself.
+			// TryGo never blocks: while every worker is busy, this
+			// one goes on by itself.
 			if !s.group.TryGo(walk) {
 				if err := walk(); err != nil {
 					return err
@@ -137,7 +137,7 @@ func (s *treeScan) walk(ctx context.Context, dir string) (err error) {
 		kind := byte('-')
 		switch {
 		case st.Mode&unix.S_IFMT != unix.S_IFREG:
-			kind = 'l' // or something without content, which has no digest
+			kind = 'l' // or a kind without content, which has no digest
 		case st.Mode&0o111 != 0:
 			kind = 'x'
 		}
@@ -158,7 +158,7 @@ func (s *treeScan) walk(ctx context.Context, dir string) (err error) {
 	return nil
 }
 
-// hashFile returns the sha256 of a file. It keeps an index as hashTree does.
+// hashFile returns the sha256 of a file. It keeps an index, as hashTree does.
 func hashFile(ctx context.Context, path, indexDir string) (string, error) {
 	at := index.Path(indexDir, path)
 	var st unix.Stat_t

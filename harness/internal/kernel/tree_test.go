@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// testWindow is an index.Window that tests can wait for. The file systems that
-// they run on have finer clocks than FAT.
+// testWindow is an index.Window short enough for tests to wait for. The file
+// systems that they run on have finer clocks than FAT.
 const testWindow = 200 * time.Millisecond
 
 // settle waits until files last changed now count as left alone.
@@ -50,7 +50,7 @@ func scan(t *testing.T, tree, index string) (string, int) {
 	return id, read
 }
 
-// treeChanges are what can happen to a tree, and whether it stays the same.
+// treeChanges are changes to a tree, and whether its identity stays the same.
 var treeChanges = []struct {
 	name   string
 	change func(tree string) error
@@ -144,7 +144,7 @@ func TestHashTreeReadsOnce(t *testing.T) {
 	if read != files {
 		t.Errorf("the first scan read %d files", read)
 	}
-	// All have just been written: none can be trusted yet.
+	// All were just written, so none can be trusted yet.
 	if again, read := scan(t, tree, index); again != id || read != files {
 		t.Errorf("a scan right after read %d files", read)
 	}

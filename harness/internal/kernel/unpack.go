@@ -18,9 +18,9 @@ import (
 	"github.com/kheaders/kheaders/harness/internal/run"
 )
 
-// compressions are the kinds of tarballs: the end of the name, and tar's
-// option and the program for it. xz and gzip are faster by far than what Go
-// has, and tar calls them.
+// compressions are the kinds of tarballs: the name's suffix, and the program
+// that tar calls to decompress it. xz and gzip are much faster than what Go
+// has.
 var compressions = []struct {
 	suffix string
 	args   []string
@@ -33,7 +33,8 @@ var compressions = []struct {
 }
 
 // compressionOf returns the program that decompresses a tarball of that name,
-// as a list that is empty for none. It is nil when the name is no tarball's.
+// as a list that is empty if it is not compressed. It returns nil for a name
+// that is not a tarball's.
 func compressionOf(name string) []string {
 	for _, c := range compressions {
 		if strings.HasSuffix(name, c.suffix) {
@@ -44,8 +45,8 @@ func compressionOf(name string) []string {
 }
 
 // unpack unpacks a tarball so that dir becomes its kernel tree, whether the
-// tree lies at the top or in a single directory. It fails when the tarball is
-// cut short.
+// tree is at the top or in a single directory. It fails when the tarball is cut
+// short.
 func (f fetcher) unpack(ctx context.Context, tarball, dir string) error {
 	args := []string{"tar"}
 	programs := compressionOf(tarball)
@@ -64,8 +65,8 @@ func (f fetcher) unpack(ctx context.Context, tarball, dir string) error {
 	if err := os.Mkdir(into, 0o755); err != nil {
 		return fmt.Errorf("making the directory of the source tree: %w", err)
 	}
-	// Modification times are of no use here; now is as good, and make is
-	// content with any that lie in the past.
+	// The modification times that tar restores do no harm: make is content
+	// with any time in the past.
 	args = append(args, "--extract", "--file", tarball, "--directory", into, "--no-same-owner", "--no-same-permissions")
 	if err := f.run(ctx, args, ""); ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -88,8 +89,8 @@ func (f fetcher) unpack(ctx context.Context, tarball, dir string) error {
 }
 
 // checkTarEnd fails when an uncompressed tar does not end in the two blocks of
-// zeros that mark its end. GNU tar takes one that was cut between two members
-// for whole.
+// zeros that mark its end. GNU tar accepts one that was cut between two
+// members.
 func checkTarEnd(path string) (err error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -115,8 +116,8 @@ func (f fetcher) run(ctx context.Context, argv []string, dir string) error {
 	return run.Cmd{Argv: argv, Dir: dir, Env: plainMessages}.Run(ctx)
 }
 
-// firstLine adds the first line of a failed program's output to its error:
-// tar, apt and dpkg-deb say there what is wrong.
+// firstLine adds the first line of a failed program's output to its error. For
+// tar, apt and dpkg-deb that line says what is wrong.
 func firstLine(err error) error {
 	if e, ok := errors.AsType[*run.Error](err); ok && len(e.Tail) > 0 {
 		return &detailError{detail: strings.TrimSpace(e.Tail[0]), err: err}
@@ -124,7 +125,7 @@ func firstLine(err error) error {
 	return err
 }
 
-// detailError is an error whose text is better said by the program itself.
+// detailError is an error with a detail that the program itself reported.
 type detailError struct {
 	detail string
 	err    error
@@ -134,7 +135,7 @@ func (e *detailError) Error() string { return fmt.Sprintf("%v: %s", e.err, e.det
 
 func (e *detailError) Unwrap() error { return e.err }
 
-// diskFull adds to err how much room is needed, if there was none.
+// diskFull adds to err how much room is needed, if err is about a full disk.
 func diskFull(err error, dir string) error {
 	if !run.DiskFull(err) {
 		return err
@@ -143,8 +144,7 @@ func diskFull(err error, dir string) error {
 		"a source tree takes 1.7 GB and a built test kernel 0.2 GB: free some, or move the cache to another device")
 }
 
-// syncFileSystem waits until everything on the file system of dir is on the
-// disk.
+// syncFileSystem waits until everything on dir's file system is on the disk.
 func syncFileSystem(dir string) (err error) {
 	d, err := os.Open(dir)
 	if err != nil {

@@ -25,8 +25,8 @@ import (
 // stallTimeout is how long a server may be silent.
 const stallTimeout = time.Minute
 
-// remote is a tarball on a server: its address, and its digest, which says that
-// it is the right one.
+// remote is a tarball on a server: its address, and the digest that proves it
+// is the right one.
 type remote struct{ url, sha256 string }
 
 func (remote) facts() facts { return facts{configurable: true} }
@@ -71,11 +71,12 @@ func (r remote) fetch(ctx context.Context, f fetcher) (Source, error) {
 	})
 }
 
-// download writes what url answers to a file and returns its sha256.
+// download saves what url returns to a file and returns its sha256.
 func download(ctx context.Context, url, file string) (digest string, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	// A server that accepts and then says nothing must not hold us for ever.
+	// A server that accepts and then goes silent must not hold us up for
+	// ever.
 	stalled := fmt.Errorf("no data for %v", stallTimeout)
 	watchdog := time.AfterFunc(stallTimeout, func() { cancel(stalled) })
 	defer watchdog.Stop()
@@ -114,7 +115,8 @@ func download(ctx context.Context, url, file string) (digest string, err error) 
 	}
 }
 
-// cause replaces an error that only says that ctx has ended by the reason.
+// cause replaces an error that only says that ctx ended with the reason why it
+// ended.
 func cause(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)

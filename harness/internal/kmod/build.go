@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 // Package kmod builds the kernel module from the directory that module/source
-// describes, and looks into the result before anything is booted with it.
+// describes, and inspects the result before anything boots with it.
 package kmod
 
 import (
@@ -29,34 +29,35 @@ import (
 type BuildOptions struct {
 	// Target is the kernel's architecture.
 	Target target.Target
-	// Dir holds the module's source and the archive. The build writes there:
-	// its output, and Kbuild's own files.
+	// Dir contains the module's source and the archive. The build writes
+	// there: its output, and Kbuild's own files.
 	Dir string
-	// Log is a file to which the build's output is appended; empty: none.
+	// Log is a file to which the build's output is appended; empty means
+	// none.
 	Log string
 	// Jobs is how many compilers may run at once; less than one means one.
 	Jobs int
 }
 
-// environment keeps the build from depending on who runs it, when and where.
+// environment makes the build independent of who runs it, when and where.
 var environment = []string{
 	"LC_ALL=C",
 	"KBUILD_BUILD_TIMESTAMP=Thu Jan  1 00:00:00 UTC 1970",
 	"KBUILD_BUILD_USER=kheaders",
 	"KBUILD_BUILD_HOST=kheaders",
 	"KBUILD_BUILD_VERSION=1",
-	// We may run below a make with flags and a job server of its own.
+	// We may run below a make that has flags and a job server of its own.
 	"MAKEFLAGS=", "MFLAGS=", "GNUMAKEFLAGS=", "MAKEFILES=", "MAKELEVEL=",
-	// These would take the build elsewhere, or add to it.
+	// These would send the build elsewhere, or add to it.
 	"KBUILD_OUTPUT=", "KBUILD_EXTRA_SYMBOLS=", "KCPPFLAGS=",
 }
 
 // The files that [Build] makes, in Dir.
 const (
-	// ModuleFile is the module as it is to be loaded.
+	// ModuleFile is the module to load.
 	ModuleFile = source.ModuleName + ".ko"
 	// UnsignedFile is the module without its signature, for a kernel that
-	// loads no others but signed ones.
+	// loads signed modules only.
 	UnsignedFile = source.ModuleName + ".unsigned.ko"
 )
 
@@ -83,8 +84,8 @@ func (k Kernel) CompressedFile() string {
 
 // Build builds the module in Dir, for the kernel that k describes, in all forms
 // that [Kernel.Files] lists. The same source, archive, kernel and compiler give
-// the same bytes, whatever Dir is. A failure of make is a [*run.Error]; what
-// can be known to fail is refused before anything is built.
+// the same bytes, whatever Dir is. A failed make is a [*run.Error]; a build
+// that is known to fail is refused before it starts.
 func Build(ctx context.Context, k Kernel, o BuildOptions) error {
 	if err := build(ctx, k, o); err != nil {
 		return fmt.Errorf("building %s: %w", ModuleFile, err)
@@ -105,8 +106,9 @@ func build(ctx context.Context, k Kernel, o BuildOptions) error {
 		return hint.Usage(fmt.Errorf("the kernel's makefiles cannot work in %q, for its %q", dir, dir[i:i+1]), "use a directory with a plain name")
 	}
 
-	// Debug information would name the directory otherwise. The module's own
-	// Kbuild cannot see to it: kheaders.mod.c is compiled without it.
+	// Without this, debug information would name the directory. The
+	// module's own Kbuild cannot do it, because kheaders.mod.c is compiled
+	// without it.
 	relocate := "-fdebug-prefix-map=" + dir + "=."
 	tools := toolchain.GCC(o.Target)
 	if k.clang {
@@ -140,7 +142,7 @@ func build(ctx context.Context, k Kernel, o BuildOptions) error {
 	return nil
 }
 
-// sign moves the module aside and puts a signed one in its place, with the
+// sign moves the module aside and puts a signed one in its place, using the
 // kernel's own program.
 func (k Kernel) sign(ctx context.Context, ko, unsigned, log string) error {
 	if err := os.Rename(ko, unsigned); err != nil {
@@ -153,7 +155,7 @@ func (k Kernel) sign(ctx context.Context, ko, unsigned, log string) error {
 	}.Run(ctx)
 }
 
-// compress writes the module as the kernel can decompress it.
+// compress writes the module in the form that the kernel decompresses.
 func (k Kernel) compress(ctx context.Context, ko, output string) (err error) {
 	in, err := os.Open(ko)
 	if err != nil {
@@ -167,7 +169,7 @@ func (k Kernel) compress(ctx context.Context, ko, output string) (err error) {
 	defer func() { err = errors.Join(err, out.Close()) }()
 	switch k.Compression {
 	case ".xz":
-		// The kernel's decoder knows no other check.
+		// The kernel's decoder supports no other check.
 		return run.Cmd{
 			Argv:  []string{"xz", "--compress", "--stdout", "--quiet", "--format=xz", "--check=crc32", "--threads=1", "--lzma2=dict=1MiB"},
 			Env:   []string{"XZ_DEFAULTS=", "XZ_OPT="},

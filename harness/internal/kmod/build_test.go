@@ -23,8 +23,8 @@ import (
 	"github.com/kheaders/kheaders/module/source"
 )
 
-// native returns the host's architecture: the toy kernel is built with the
-// host's own compiler.
+// native returns the host's architecture, because the toy kernel is built with
+// the host's own compiler.
 func native(t *testing.T) target.Target {
 	t.Helper()
 	for _, arch := range target.All() {
@@ -84,7 +84,7 @@ func toy(t *testing.T) kmod.Kernel {
 }
 
 func TestBuild(t *testing.T) {
-	// None of this may reach the build.
+	// None of these may reach the build.
 	t.Setenv("MAKEFLAGS", "n")
 	t.Setenv("KBUILD_OUTPUT", "/nowhere")
 	t.Setenv("KCPPFLAGS", "-DX")
@@ -118,7 +118,7 @@ func TestBuild(t *testing.T) {
 		t.Errorf("the log starts with %q", first)
 	}
 
-	// What the assembler made of kheaders_data.S is what Inspect finds.
+	// Inspect must find what the assembler made of kheaders_data.S.
 	info, err := kmod.Inspect(filepath.Join(o.Dir, kmod.ModuleFile))
 	if err != nil {
 		t.Fatal(err)
@@ -167,8 +167,8 @@ func TestBuildFails(t *testing.T) {
 	})
 }
 
-// TestBuildForms: signed by the kernel's program with its key, and compressed as
-// the kernel can decompress it.
+// TestBuildForms builds a module that is signed by the kernel's program with
+// its key, and compressed so that the kernel can decompress it.
 func TestBuildForms(t *testing.T) {
 	for suffix, config := range map[string]string{
 		".xz": "CONFIG_MODULE_COMPRESS_XZ=y\n", ".zst": "CONFIG_MODULE_COMPRESS_ZSTD=y\n", ".gz": "CONFIG_MODULE_COMPRESS_GZIP=y\n",
@@ -226,7 +226,7 @@ func TestBuildForms(t *testing.T) {
 				t.Errorf("decompressing it gives %d bytes, error %v; want the %d of the signed module", len(got), err, len(signed))
 			}
 
-			// Whether it is signed is seen before any boot.
+			// A missing signature is noticed before any boot.
 			wanted := kmod.Want{Target: o.Target, Release: "6.12.0-toy", SHA256: digest(archive), Signed: true}
 			for name, want := range map[string]string{"kheaders.ko": "", "kheaders.unsigned.ko": "the module's signature is missing, not as the kernel wants it"} {
 				info, err := kmod.Inspect(filepath.Join(o.Dir, name))
@@ -243,7 +243,7 @@ func TestBuildForms(t *testing.T) {
 
 const (
 	autoConf = "include/config/auto.conf"
-	// modular is a kernel that the module is for.
+	// modular configures a kernel that the module can run on.
 	modular      = "CONFIG_MODULES=y\nCONFIG_PROC_FS=y\nCONFIG_MODULE_UNLOAD=y\n"
 	signedConfig = "CONFIG_MODULE_SIG_FORCE=y\nCONFIG_MODULE_SIG_HASH=\"sha256\"\nCONFIG_MODULE_SIG_KEY=\"certs/signing_key.pem\"\n"
 )
@@ -255,7 +255,7 @@ var signing = map[string][]byte{
 	"scripts/sign-file":      []byte("#!/bin/sh\n{ cat \"$4\"; echo \"$1 $2 $3\"; echo '~Module signature appended~'; } > \"$5\"\n"),
 }
 
-// files are those of a kernel's build, without one of them.
+// files returns the files of a kernel's build, without one of them.
 func files(config, without string) map[string][]byte {
 	files := map[string][]byte{
 		"Makefile": nil, "Module.symvers": nil, autoConf: []byte(config), "include/generated/utsrelease.h": []byte("#define UTS_RELEASE \"6.12.0-toy\"\n"),
@@ -275,7 +275,8 @@ func TestExamine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Compressed modules are for modprobe, unless the kernel decompresses.
+	// Compressed modules are modprobe's business, unless the kernel
+	// decompresses them.
 	if k.Release != "6.12.0-toy" || !k.Signed || k.Compression != "" || k.OwnBuiltin || k.OwnModule != filepath.Join(dir, "kernel/kheaders.ko") {
 		t.Errorf("Examine = %+v", k)
 	}
@@ -333,7 +334,7 @@ func TestBuildRefusesTheDirectory(t *testing.T) {
 	}
 }
 
-// refused checks that an error is the user's, in one line, with a hint.
+// refused checks that an error is the user's mistake, in one line, with a hint.
 func refused(t *testing.T, err error, want, advice string) {
 	t.Helper()
 	if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {

@@ -15,14 +15,14 @@ import (
 	"github.com/kheaders/kheaders/module/source"
 )
 
-// DKMSSource is the directory in [BuildOptions.Dir] that has to hold what
+// DKMSSource is the directory in [BuildOptions.Dir] that must contain what
 // source.DKMS returns.
 const DKMSSource = "kheaders-dkms"
 
-// BuildDKMS builds the module as [Build] does, but through dkms(8), with trees
-// of its own in Dir, so that it takes no root and changes nothing on the host.
-// The build packs the headers itself. KBUILD_BUILD_TIMESTAMP and
-// SOURCE_DATE_EPOCH are what the environment says, as for any other archive.
+// BuildDKMS builds the module as [Build] does, but through dkms(8). It keeps
+// dkms's trees in Dir, so that it needs no root and changes nothing on the
+// host. The build packs the headers itself. KBUILD_BUILD_TIMESTAMP and
+// SOURCE_DATE_EPOCH come from the environment, as for any other archive.
 func BuildDKMS(ctx context.Context, k Kernel, o BuildOptions) error {
 	if err := buildDKMS(ctx, k, o); err != nil {
 		return fmt.Errorf("building %s with dkms: %w", ModuleFile, err)
@@ -51,8 +51,9 @@ func buildDKMS(ctx context.Context, k Kernel, o BuildOptions) error {
 	env := slices.DeleteFunc(slices.Clone(environment), func(v string) bool {
 		return strings.HasPrefix(v, "KBUILD_BUILD_TIMESTAMP=")
 	})
-	// Debian's headers name the cross compiler after this alone. Nothing is
-	// signed: dkms would do so with a key of this host's, or make one.
+	// ARCH and CROSS_COMPILE: Debian's headers take the name of the cross
+	// compiler from nowhere else. sign_file: dkms must not sign, because it
+	// would use a key of this host, or make one.
 	env = append(env, "ARCH="+o.Target.MakeArch, "CROSS_COMPILE="+o.Target.Cross(), "sign_file=/nonexistent")
 	name := source.ModuleName + "/" + source.Version
 	for _, argv := range [][]string{
@@ -79,12 +80,13 @@ func buildDKMS(ctx context.Context, k Kernel, o BuildOptions) error {
 	return nil
 }
 
-// explainDKMS adds what make said to the error of a failed dkms, which keeps it
-// in a log of its own. That goes with its directory; our log gets all of it.
+// explainDKMS adds make's message to the error of a failed dkms. dkms keeps
+// make's output in a log of its own, which disappears with its directory, so
+// explainDKMS also appends it all to our log.
 func explainDKMS(ctx context.Context, err error, makeLog, log string) error {
 	text, readErr := os.ReadFile(makeLog)
 	if readErr != nil {
-		return err // it did not come to make
+		return err // dkms failed before it ran make
 	}
 	if ctx.Err() != nil {
 		return err

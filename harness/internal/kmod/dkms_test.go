@@ -11,8 +11,8 @@ import (
 	"github.com/kheaders/kheaders/harness/internal/kmod"
 )
 
-// fakeDKMS puts a dkms into the PATH that writes its calls to a file and, told
-// to build, does what script says in a directory like dkms's own.
+// fakeDKMS puts a dkms into PATH that writes its calls to a file. When told to
+// build, it runs script in a directory like dkms's own.
 func fakeDKMS(t *testing.T, script string) (calls string) {
 	t.Helper()
 	bin := t.TempDir()
@@ -80,8 +80,8 @@ func TestBuildDKMSFails(t *testing.T) {
 	}
 }
 
-// TestBuildWithBTF: a distribution's headers may want pahole, and without it the
-// build would fail at its end.
+// TestBuildWithBTF checks that a missing pahole is noticed early: a
+// distribution's headers may need it, and the build would fail only at its end.
 func TestBuildWithBTF(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.CopyFS(dir, os.DirFS(filepath.Join("testdata", "kernel"))); err != nil {

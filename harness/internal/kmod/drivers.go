@@ -18,14 +18,14 @@ import (
 type Driver struct {
 	// Name is its name in the kernel, with underscores.
 	Name string
-	// Data is the .ko, not compressed.
+	// Data is the .ko, uncompressed.
 	Data []byte
 }
 
-// Drivers returns the named modules of a kernel and all that they depend on, in
-// an order in which they can be loaded. dir is the kernel's lib/modules/RELEASE,
-// without the lists that depmod makes when a kernel is installed. What is built
-// into the kernel is left out.
+// Drivers returns the named modules of a kernel and everything they depend on,
+// in an order in which they can be loaded. dir is the kernel's
+// lib/modules/RELEASE. It need not have the lists that depmod makes when a
+// kernel is installed. Drivers leaves out what is built into the kernel.
 func Drivers(dir string, names ...string) ([]Driver, error) {
 	l := loader{files: map[string]string{}, done: map[string]bool{}}
 	builtin, err := os.ReadFile(filepath.Join(dir, "modules.builtin"))
@@ -52,7 +52,7 @@ func Drivers(dir string, names ...string) ([]Driver, error) {
 	return l.order, nil
 }
 
-// driverName returns the name in the kernel of a module in that file.
+// driverName returns the kernel's name for the module in a file.
 func driverName(path string) string {
 	name, _, _ := strings.Cut(filepath.Base(path), ".ko")
 	return strings.ReplaceAll(name, "-", "_")
@@ -60,8 +60,8 @@ func driverName(path string) string {
 
 // loader puts modules into an order.
 type loader struct {
-	// files are the files of all modules by name, done the names of those that
-	// are in the kernel by then.
+	// files maps names to the files of all modules. done has the names of
+	// those that will be in the kernel by then.
 	files map[string]string
 	done  map[string]bool
 	order []Driver
@@ -71,7 +71,7 @@ func (l *loader) add(name string) error {
 	if l.done[name] {
 		return nil
 	}
-	l.done[name] = true // before what it needs: a cycle must end
+	l.done[name] = true // set before its dependencies, so that a cycle ends
 	path, ok := l.files[name]
 	if !ok {
 		return fmt.Errorf("the kernel has no driver %s, neither built in nor as a module", name)

@@ -15,8 +15,8 @@ import (
 	"github.com/kheaders/kheaders/harness/internal/kmod"
 )
 
-// modulesDir makes a kernel's directory of modules: files by path, each with
-// the modules that it depends on.
+// modulesDir creates a kernel's directory of modules: files by path, each with
+// the modules it depends on.
 func modulesDir(t *testing.T, builtin string, depends map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()

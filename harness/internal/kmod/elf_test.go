@@ -48,7 +48,7 @@ func module(archive, modinfo string) object {
 	}
 }
 
-// bytes lays the file out: header, contents, section headers.
+// bytes lays out the file: header, contents, section headers.
 func (o object) bytes() []byte {
 	var names, strtab, symtab bytes.Buffer
 	names.WriteByte(0)

@@ -26,13 +26,13 @@ var (
 	ErrNotModule = errors.New("not a kernel module")
 	// ErrTruncated says that the file ends before what its header promises.
 	ErrTruncated = errors.New("the file is cut short")
-	// ErrNotKernel says that the file is no vmlinux.
+	// ErrNotKernel says that the file is not a vmlinux.
 	ErrNotKernel = errors.New("not a kernel")
 	// ErrNoArchive says that the module has no archive between two symbols.
 	ErrNoArchive = errors.New("no headers archive in it")
 )
 
-// Info is what a .ko says about itself, and the archive that is in it.
+// Info is what a .ko says about itself, and the archive it contains.
 type Info struct {
 	// Machine is the architecture that it was built for.
 	Machine elf.Machine
@@ -40,17 +40,17 @@ type Info struct {
 	ByteOrder elf.Data
 	// Name is the module's name.
 	Name string
-	// Vermagic is what the kernel compares with its own before it loads the
+	// Vermagic is what the kernel compares with its own before loading the
 	// module: the release, then the options that change the ABI.
 	Vermagic string
 	// SHA256 is the digest of the archive in it, in lower case hexadecimal.
 	SHA256 string
 	// Size is the length of the archive in bytes.
 	Size int64
-	// Signed says that the module ends with a signature, whoever's.
+	// Signed says that the module ends with a signature, no matter whose.
 	Signed bool
-	// Modinfo is the whole of .modinfo. Of a key that comes more than once
-	// it has the first value, as the kernel does.
+	// Modinfo is all of .modinfo. If a key occurs more than once, the first
+	// value counts, as it does for the kernel.
 	Modinfo map[string]string
 }
 
@@ -60,8 +60,8 @@ func (i Info) Release() string {
 	return release
 }
 
-// Inspect reads a .ko. What is wrong with it is one of [ErrNotModule],
-// [ErrTruncated] and [ErrNoArchive].
+// Inspect reads a .ko. For a bad one it fails with [ErrNotModule],
+// [ErrTruncated] or [ErrNoArchive].
 func Inspect(path string) (Info, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -100,8 +100,8 @@ func Parse(data []byte) (Info, error) {
 // signatureMark is the end of a signed module.
 const signatureMark = "~Module signature appended~\n"
 
-// parse reads the bytes of any .ko: a relocatable ELF file with the section
-// .modinfo, which is a list of zero-terminated key=value texts.
+// parse reads the bytes of any .ko: a relocatable ELF file with a section
+// .modinfo, which is a list of NUL-terminated key=value strings.
 func parse(data []byte) (*elf.File, map[string]string, error) {
 	if !bytes.HasPrefix(data, []byte(elf.ELFMAG)) {
 		return nil, nil, ErrNotModule
@@ -124,8 +124,8 @@ func parse(data []byte) (*elf.File, map[string]string, error) {
 	return f, parseModinfo(text), nil
 }
 
-// InspectKernel reads a vmlinux with the headers built in. Machine, ByteOrder,
-// SHA256 and Size of the result are set.
+// InspectKernel reads a vmlinux with the headers built in. The result has
+// Machine, ByteOrder, SHA256 and Size only.
 func InspectKernel(path string) (Info, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -161,8 +161,9 @@ func ParseKernel(data []byte) (Info, error) {
 	return Info{Machine: f.Machine, ByteOrder: f.Data, SHA256: hex.EncodeToString(digest[:]), Size: int64(len(archive))}, nil
 }
 
-// CheckKernel compares what [InspectKernel] returned with what is wanted, but for
-// the release, which is not in it. A difference is a [*MismatchError].
+// CheckKernel compares what [InspectKernel] returned with what is wanted,
+// except for the release, which it does not have. A difference is a
+// [*MismatchError].
 func (i Info) CheckKernel(want Want) error {
 	if got := i.arch(); got != want.Target.Name {
 		return &MismatchError{Of: "kernel", What: "architecture", Got: got, Want: want.Target.Name}
@@ -228,7 +229,7 @@ func embedded(data []byte, f *elf.File) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	// In a module, which is relocatable, the section starts at zero.
+	// In a module, which is relocatable, sections start at zero.
 	from, to := start.Value-f.Sections[start.Section].Addr, end.Value-f.Sections[start.Section].Addr
 	if from >= to || to > uint64(len(bytes)) {
 		return nil, fmt.Errorf("%w: its symbols are at %#x and %#x of %#x bytes", ErrNoArchive, from, to, len(bytes))
@@ -249,7 +250,7 @@ func find(symbols []elf.Symbol, name string) (elf.Symbol, error) {
 	return found[0], nil
 }
 
-// Want is what a module must be, to be worth a boot.
+// Want is what a module must be to be worth booting.
 type Want struct {
 	// Target is the architecture of the kernel.
 	Target target.Target
@@ -261,15 +262,15 @@ type Want struct {
 	Signed bool
 }
 
-// MismatchError says that a module, or a kernel, is another than the one that was wanted.
+// MismatchError says that a module, or a kernel, is not the wanted one.
 type MismatchError struct {
-	// Of says what is another: the module, when it is empty.
+	// Of says what differs; empty means the module.
 	Of string
-	// What differs.
+	// What names the property that differs.
 	What string
-	// Got is what it has.
+	// Got is its actual value.
 	Got string
-	// Want is what it should have.
+	// Want is what it should be.
 	Want string
 }
 
@@ -314,7 +315,7 @@ func (i Info) Check(want Want) error {
 	return nil
 }
 
-// arch returns our name of the architecture, or else ELF's.
+// arch returns our name for the architecture, or ELF's if we have none.
 func (i Info) arch() string {
 	if t, ok := target.LookupELF(i.Machine, i.ByteOrder); ok {
 		return t.Name

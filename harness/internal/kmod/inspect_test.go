@@ -94,7 +94,7 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
-// kernel returns what passes for a vmlinux, at an address as kernels have them.
+// kernel returns what passes for a vmlinux, at an address typical of kernels.
 func kernel(archive string) object {
 	o := module(archive, "")
 	o.typ, o.address = elf.ET_EXEC, 0xffffffff81000000
@@ -191,8 +191,9 @@ func TestParseContentsPastTheEnd(t *testing.T) {
 			if s.Name != name {
 				continue
 			}
-			// sh_size is the quadword at 32 of a section header, the
-			// headers are the last thing in the file, 64 bytes each.
+			// sh_size is the quadword at offset 32 of a section
+			// header. The headers are last in the file, 64 bytes
+			// each.
 			at := len(whole) - 64*(len(f.Sections)-i) + 32
 			copy(whole[at:], "\xff\xff\xff\xff\xff\xff\xff\x7f")
 		}
@@ -285,8 +286,8 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// Whatever the bytes: no panic, and what is accepted has an archive of at most
-// the file's size.
+// FuzzParse checks that no input makes Parse panic, and that an accepted file
+// has an archive no larger than itself.
 func FuzzParse(f *testing.F) {
 	whole := module(archive, modinfo).bytes()
 	f.Add(whole)

@@ -15,15 +15,15 @@ import (
 	"github.com/kheaders/kheaders/harness/internal/run"
 )
 
-// Kernel is what a kernel's build tells about the modules that it loads.
+// Kernel is what a kernel's build says about the modules it loads.
 type Kernel struct {
 	// Dir is the object directory of a kernel whose modules have been built,
 	// or a distribution's directory of headers.
 	Dir string
 	// Release is the kernel's release, as uname -r prints it.
 	Release string
-	// Signed says that the kernel refuses modules without a signature of its
-	// key (CONFIG_MODULE_SIG_FORCE).
+	// Signed says that the kernel refuses modules not signed with its key
+	// (CONFIG_MODULE_SIG_FORCE).
 	Signed bool
 	// Compression is the suffix of the files that the kernel itself
 	// decompresses (CONFIG_MODULE_DECOMPRESS): .xz, .zst, .gz or none.
@@ -35,37 +35,39 @@ type Kernel struct {
 	// (CONFIG_IKHEADERS=m).
 	OwnModule string
 
-	// clang says that the kernel was built by clang, as its modules are then.
+	// clang says that the kernel was built by clang, so that its modules
+	// must be too.
 	clang bool
-	// btf says that a module's build needs pahole, for type information beside
-	// the kernel's own.
+	// btf says that building a module needs pahole, to add type information
+	// on top of the kernel's.
 	btf bool
 	// hash and key are what modules are signed with.
 	hash, key string
 }
 
-// Where a kernel's build has what it signs modules with.
+// Where a kernel's build keeps what it signs modules with.
 const (
 	signProgram = "scripts/sign-file"
 	certificate = "certs/signing_key.x509"
 )
 
-// The files by which a kernel's build is known.
+// The files that identify a kernel's build.
 const (
 	configFile = "include/config/auto.conf"
-	// Not include/config/kernel.release: a distribution may put another
-	// version there than the kernel says of itself, as Debian 12 does.
+	// Not include/config/kernel.release: a distribution may put a version
+	// there that differs from what the kernel reports, as Debian 12 does.
 	releaseFile = "include/generated/utsrelease.h"
 )
 
 var reRelease = regexp.MustCompile(`(?m)^#define UTS_RELEASE "(.+)"$`)
 
-// needed are what the module cannot be without, and what it is for. Without
-// MODULE_UNLOAD it could only ever be loaded once.
+// needed are the options that the module cannot work without. Without
+// MODULE_UNLOAD it could be loaded only once.
 var needed = []string{"CONFIG_MODULES", "CONFIG_PROC_FS", "CONFIG_MODULE_UNLOAD"}
 
-// Examine looks into the build of a kernel. One against which the module can
-// not be built, or that could not load it, is a [hint.Usage] error.
+// Examine looks into the build of a kernel. It returns a [hint.Usage] error if
+// the module cannot be built against the kernel, or the kernel could not load
+// it.
 func Examine(dir string) (Kernel, error) {
 	k, err := examine(dir)
 	if err != nil {
@@ -107,7 +109,7 @@ func examine(dir string) (Kernel, error) {
 			return Kernel{}, hint.Usage(fmt.Errorf("the kernel in %s is built without %s", dir, option), "set "+option+"=y and build the kernel again")
 		}
 	}
-	// Of our own making, as a part of the kernel.
+	// Our own, built into the kernel.
 	if config["CONFIG_IKHEADERS_PROC"] == "y" {
 		return Kernel{}, hint.Usage(fmt.Errorf("the kernel in %s has /proc/kheaders.tar.xz built in (CONFIG_IKHEADERS_PROC=y)", dir), "it needs no module")
 	}
@@ -122,7 +124,8 @@ func examine(dir string) (Kernel, error) {
 		}
 	}
 	if config["CONFIG_DEBUG_INFO_BTF_MODULES"] == "y" {
-		// Without the kernel's, the build leaves it out.
+		// Without a vmlinux to read the kernel's from, the build makes
+		// no BTF.
 		_, err := os.Stat(filepath.Join(dir, "vmlinux"))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return Kernel{}, err
@@ -147,7 +150,7 @@ func examine(dir string) (Kernel, error) {
 	return k, nil
 }
 
-// Own tells how a kernel has the kheaders of its own: y, m, or nothing.
+// Own reports how a kernel has its own kheaders: y, m, or empty for none.
 func Own(dir string) (string, error) {
 	config, err := readConfig(filepath.Join(dir, configFile))
 	if err != nil {
@@ -162,7 +165,7 @@ func (k *Kernel) signing(config map[string]string) error {
 	k.hash = config["CONFIG_MODULE_SIG_HASH"]
 	k.key = config["CONFIG_MODULE_SIG_KEY"]
 	if strings.HasPrefix(k.key, "pkcs11:") {
-		return nil // sign-file knows where that is
+		return nil // sign-file knows where to find that
 	}
 	if k.key != "" && !filepath.IsAbs(k.key) {
 		k.key = filepath.Join(k.Dir, k.key)
@@ -179,7 +182,7 @@ func (k *Kernel) signing(config map[string]string) error {
 }
 
 // Certificate returns what identifies the key that modules are signed with, or
-// nothing. A kernel makes itself a new key each time that it is built.
+// nothing. A kernel generates a new key for itself each time it is built.
 func (k Kernel) Certificate() (string, error) {
 	if !k.Signed {
 		return "", nil
@@ -191,7 +194,7 @@ func (k Kernel) Certificate() (string, error) {
 	return string(text), nil
 }
 
-// tools fails when a program is missing that the build of a module calls late.
+// tools fails when a program is missing that a module's build would call late.
 func (k Kernel) tools() error {
 	if !k.btf {
 		return nil
@@ -200,7 +203,7 @@ func (k Kernel) tools() error {
 	return err
 }
 
-// present refuses a directory that lacks a file.
+// present returns a usage error when a directory lacks a file.
 func present(dir, file, advice string) error {
 	_, err := os.Stat(filepath.Join(dir, file))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -209,7 +212,7 @@ func present(dir, file, advice string) error {
 	return err
 }
 
-// readConfig reads a kernel's auto.conf. Strings lose their quotes.
+// readConfig reads a kernel's auto.conf. It strips the quotes from strings.
 func readConfig(path string) (map[string]string, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {

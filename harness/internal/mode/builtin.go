@@ -18,8 +18,8 @@ import (
 	"github.com/kheaders/kheaders/module/source"
 )
 
-// builtin: in the kernel itself, whose source is patched. Its own build packs
-// them.
+// builtin puts the headers into the kernel itself by patching its source. The
+// kernel's own build packs them.
 func builtin() Mode {
 	const name = "builtin"
 	return Mode{
@@ -36,7 +36,7 @@ func builtin() Mode {
 	}
 }
 
-// patch returns a copy of a kernel's source that has the headers built in.
+// patch returns a copy of a kernel's source that builds its headers in.
 func patch(ctx context.Context, in PatchInput) (Patched, error) {
 	text, err := inTree(in.Source.Dir)
 	if err != nil {
@@ -51,8 +51,8 @@ func patch(ctx context.Context, in PatchInput) (Patched, error) {
 	if err != nil {
 		return Patched{}, err
 	}
-	// The archive is made during the build, so what decides about it decides
-	// about the kernel.
+	// The archive is made during the build, so whatever shapes the archive
+	// shapes the kernel too.
 	key, err := headers.Key(ctx, headers.Options{Target: in.Target, Compressor: headers.DefaultCompressor})
 	if err != nil {
 		return Patched{}, err
@@ -60,7 +60,7 @@ func patch(ctx context.Context, in PatchInput) (Patched, error) {
 	return Patched{
 		Source: tree,
 		Config: "CONFIG_" + source.BuiltInSymbol + "=y\n",
-		// As "kheaders archive" dates it, and not as the kernel.
+		// The date that "kheaders archive" uses, not the kernel's.
 		Variables: []string{fmt.Sprintf("SOURCE_DATE_EPOCH=%d", mtime.Unix())},
 		Inputs:    []string{key},
 	}, nil
@@ -79,15 +79,15 @@ func inTree(dir string) ([]byte, error) {
 	return text, err
 }
 
-// carryKernel holds the archives that the kernel's build has made and put into
-// the kernel against our own.
+// carryKernel compares our archive with the one that the kernel's build packed,
+// and with the one in the kernel.
 func carryKernel(in CarryInput, name string) (stage.Carrier, error) {
 	own, err := kmod.Own(in.Kernel.Dir)
 	if err != nil {
 		return stage.Carrier{}, err
 	}
 	if own == "m" {
-		// It may be loaded, or not: ours leaves it the file.
+		// It may or may not be loaded, and ours leaves the file to it.
 		return stage.Carrier{}, hint.New(hint.BuildFailed(errors.New("the kernel's own kheaders is a module, to which the one built in leaves the file in /sys: there is no saying what should be there")),
 			"use another --profile with --mode "+name)
 	}

@@ -19,8 +19,8 @@ import (
 )
 
 // carryModule builds kheaders.ko from its source files, or takes it from the
-// cache, and inspects it in either case: nothing is booted unseen. Who names the
-// mode, whose modules are its own.
+// cache, and inspects it either way: nothing boots uninspected. who names the
+// mode: modes do not share modules.
 func carryModule(ctx context.Context, in CarryInput, who string, files map[string][]byte,
 	build func(ctx context.Context, in CarryInput, loader kmod.Kernel, files map[string][]byte, dir string) error,
 ) (stage.Carrier, error) {
@@ -49,7 +49,7 @@ func carryModule(ctx context.Context, in CarryInput, who string, files map[strin
 	return inspect(in, loader, entry.Dir)
 }
 
-// inspect looks into the module in a directory, and at what is beside it.
+// inspect looks into the module in a directory, and at the files next to it.
 func inspect(in CarryInput, loader kmod.Kernel, dir string) (stage.Carrier, error) {
 	path := filepath.Join(dir, kmod.ModuleFile)
 	info, err := kmod.Inspect(path)

@@ -17,8 +17,8 @@ import (
 	"github.com/kheaders/kheaders/module/source"
 )
 
-// dkms: a module as well, which DKMS builds for a kernel that comes built. The
-// archive in it is packed without us.
+// dkms is a module too, but DKMS builds it, for a prebuilt kernel. That build
+// packs the archive without our help.
 func dkms() Mode {
 	const name = "dkms"
 	return Mode{
@@ -42,7 +42,7 @@ func dkms() Mode {
 	}
 }
 
-// checkCompressor refuses one that a build without us does not have.
+// checkCompressor rejects compressors that a build without our help cannot use.
 func checkCompressor(compressor, who, mode string) error {
 	if compressor == headers.DefaultCompressor {
 		return nil

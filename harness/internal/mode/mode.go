@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-// Package mode holds the ways in which a kernel can have its headers, a file for
-// each. What a way does differently from the others is in its value, and nowhere
-// else.
+// Package mode holds the ways in which a kernel can have its headers, one file
+// each. Everything that sets one apart from the others is in its [Mode].
 package mode
 
 import (
@@ -21,17 +20,17 @@ import (
 type Mode struct {
 	// Name is what users call it.
 	Name string
-	// Uses are what doctor has to find for it besides: see [doctor.Needed].
+	// Uses are what else doctor has to look for: see [doctor.Needed].
 	Uses []string
-	// Check refuses what cannot be tested in this mode.
+	// Check rejects what cannot be tested in this mode.
 	Check func(spec kernel.Spec, compressor string) error
-	// Patch puts the headers into a kernel's source before it is built; nil
-	// when the source is built as it is.
+	// Patch puts the headers into a kernel's source before the build. It is
+	// nil for a mode that leaves the source alone.
 	Patch func(ctx context.Context, in PatchInput) (Patched, error)
-	// Step is what the report calls the next one.
+	// Step is the report's name for Carry.
 	Step string
-	// Carry makes what has the archive in it, and looks into it: before every
-	// boot, also when it comes from the cache.
+	// Carry makes what contains the archive and inspects it. It runs before
+	// every boot, even when the result comes from the cache.
 	Carry func(ctx context.Context, in CarryInput) (stage.Carrier, error)
 }
 
@@ -43,7 +42,7 @@ type PatchInput struct {
 	Say    stage.Say
 }
 
-// Patched is a source with its headers to be built in.
+// Patched is a source that builds its headers in.
 type Patched struct {
 	Source kernel.Source
 	// Config, Variables and Inputs are for [kernel.BuildOptions].
@@ -66,7 +65,7 @@ type CarryInput struct {
 // All returns the modes, the default first.
 func All() []Mode { return []Mode{module(), builtin(), dkms()} }
 
-// Default returns the mode of who names none.
+// Default returns the mode to use when none is named.
 func Default() Mode { return All()[0] }
 
 // Names returns the names of the modes, in the same order.

@@ -16,7 +16,7 @@ import (
 	"github.com/kheaders/kheaders/module/source"
 )
 
-// module: a module, loaded into a kernel that knows nothing of it.
+// module loads the headers as a module, into a kernel that knows nothing of it.
 func module() Mode {
 	const name = "module"
 	return Mode{

@@ -17,12 +17,13 @@ import (
 	"github.com/kheaders/kheaders/module/source"
 )
 
-// This file writes what each mode builds from, for people to build themselves.
+// This file writes what each mode builds from, for people who build it
+// themselves.
 
 // WriteModule writes a directory from which make builds kheaders.ko around an
 // archive. The directory must be new or empty; it appears whole or not at all.
-// With kernelBuild, the directory in which a kernel was built, an archive of
-// another kernel or another configuration is refused, and so is a kernel that
+// If kernelBuild names the directory of a kernel's build, WriteModule rejects
+// an archive of another kernel or another configuration, and a kernel that
 // could not load the module.
 func WriteModule(ctx context.Context, archive, kernelBuild, dir string) error {
 	info, err := headers.Inspect(ctx, archive)
@@ -49,9 +50,8 @@ func WriteModule(ctx context.Context, archive, kernelBuild, dir string) error {
 	return output.Directory(dir, func(partial string) error { return fill(partial, files, archive) })
 }
 
-// WriteDKMS writes a directory that dkms takes, from which it builds the module
-// for any kernel. The directory must be new or empty; it appears whole or not at
-// all.
+// WriteDKMS writes a directory from which dkms builds the module for any
+// kernel. The directory must be new or empty; it appears whole or not at all.
 func WriteDKMS(dir string) error {
 	files, err := source.DKMS(headers.XZCommand())
 	if err != nil {

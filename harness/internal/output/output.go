@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-// Package output makes files and directories that appear in their place whole or
-// not at all.
+// Package output makes files and directories that appear whole or not at all.
 package output
 
 import (
@@ -16,7 +15,7 @@ import (
 	"github.com/kheaders/kheaders/harness/internal/hint"
 )
 
-// Write makes a file of what write writes.
+// Write creates a file with whatever write writes.
 func Write(path string, write func(io.Writer) error) (err error) {
 	f, err := renameio.NewPendingFile(path, renameio.WithPermissions(0o644))
 	if err != nil {
@@ -42,8 +41,8 @@ func Copy(to, from string) (err error) {
 	})
 }
 
-// Directory makes a directory of what fill puts into it. It must be new or
-// empty. Until it is whole it has a random name beside its place.
+// Directory creates a directory and has fill fill it. It must be new or empty.
+// Until it is complete, it has a random name next to its final place.
 func Directory(dir string, fill func(dir string) error) (err error) {
 	const advice = "name a directory that does not exist yet"
 	dir = filepath.Clean(dir)

@@ -120,7 +120,7 @@ func TestDirectory(t *testing.T) {
 		t.Errorf("its mode is %v, %v", info.Mode(), err)
 	}
 
-	// What is there already stays.
+	// Whatever exists already stays.
 	t.Chdir(empty)
 	for _, dir := range []string{made, ".", "..", "/", filepath.Join(made, "file"), filepath.Join(made, "file", "c")} {
 		if err := output.Directory(dir, fill); err == nil || hint.Of(err) == "" {

@@ -19,7 +19,7 @@ import (
 func Advise(err error, t target.Target) error {
 	if run.DiskFull(err) {
 		if !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT) {
-			err = fmt.Errorf("%w: %w", err, syscall.ENOSPC) // a program said so, and nobody passed it on
+			err = fmt.Errorf("%w: %w", err, syscall.ENOSPC) // known only from a program's output
 		}
 		return hint.New(err, "free some space, or put the cache elsewhere with --cache DIR or XDG_CACHE_HOME")
 	}
@@ -37,8 +37,8 @@ func Advise(err error, t target.Target) error {
 	return err
 }
 
-// failedBuild tells whether what was to be tested did not build, as opposed to
-// the harness not working.
+// failedBuild reports whether what was to be tested failed to build, as opposed
+// to the harness failing.
 func failedBuild(err error) bool {
 	if run.DiskFull(err) {
 		return false

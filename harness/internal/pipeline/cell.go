@@ -29,8 +29,8 @@ type made struct {
 	result   verdict.Result
 }
 
-// judge takes one cell from its kernel's source to a verdict. Whatever happens,
-// the report that it returns has one.
+// judge takes one cell from its kernel's source to a verdict. The report it
+// returns has a verdict whatever happens.
 func (r *runner) judge(ctx context.Context, of Cell, from fetched) report.Cell {
 	c, err := r.open(of)
 	if err == nil {
@@ -52,7 +52,7 @@ func (r *runner) judge(ctx context.Context, of Cell, from fetched) report.Cell {
 }
 
 // prepare makes everything that goes into a boot. The guest's programs do not
-// depend on the kernel; they are compiled while it is built.
+// depend on the kernel, so they are compiled while it builds.
 func (c *cell) prepare(ctx context.Context, source kernel.Source) (m made, err error) {
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() (err error) {
@@ -71,7 +71,7 @@ func (c *cell) prepare(ctx context.Context, source kernel.Source) (m made, err e
 	return m, err
 }
 
-// carryHeaders goes from a kernel's source to what carries its headers.
+// carryHeaders turns a kernel's source into the carrier of its headers.
 func (c *cell) carryHeaders(ctx context.Context, source kernel.Source, m *made) error {
 	patched, err := c.patch(ctx, source)
 	if err != nil {

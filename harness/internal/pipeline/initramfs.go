@@ -16,8 +16,8 @@ import (
 	"github.com/kheaders/kheaders/harness/target"
 )
 
-// WriteInitramfs writes the guest's file system around a module, whose own
-// description of its archive is what the guest tests will expect.
+// WriteInitramfs writes the guest's file system around a module. The guest
+// tests expect the archive that the module itself describes.
 func WriteInitramfs(ctx context.Context, b guest.Builder, t target.Target, module, output string) (err error) {
 	info, err := kmod.Inspect(module)
 	if err != nil {

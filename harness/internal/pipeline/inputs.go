@@ -19,22 +19,22 @@ import (
 	"github.com/kheaders/kheaders/module/source"
 )
 
-// memoryMiB is the guest's memory. It holds the initramfs twice while the
-// kernel unpacks it; more of it only lengthens the boot.
+// memoryMiB is the guest's memory. The kernel needs room for the initramfs
+// twice while it unpacks it; more than that only lengthens the boot.
 const memoryMiB = 256
 
-// cell is a cell of the matrix in its directory.
+// cell is a cell of the matrix, with its directory.
 type cell struct {
 	*runner
 	of Cell
 	// dir is where the cell's files go, below the results directory.
 	dir string
 
-	mu    sync.Mutex // guards times, since some stages run side by side
+	mu    sync.Mutex // guards times: some stages run side by side
 	times []report.Stage
 }
 
-// open makes the cell's directory, empty.
+// open makes an empty directory for the cell.
 func (r *runner) open(of Cell) (*cell, error) {
 	c := &cell{runner: r, of: of, dir: filepath.Join(r.Results, of.Name())}
 	if err := os.RemoveAll(c.dir); err != nil {
@@ -60,8 +60,8 @@ func (c *cell) timed(name string, start time.Time) {
 	c.times = append(c.times, report.Stage{Name: name, Seconds: time.Since(start).Seconds()})
 }
 
-// The logs of a cell, besides those of its boot. A stage whose result is in the
-// cache writes none.
+// The logs of a cell, other than those of its boot. A stage that takes its
+// result from the cache writes none.
 const (
 	kernelLog = "kernel.log"
 	bpfLog    = "bpf.log"
@@ -137,8 +137,8 @@ func (c *cell) image(m made, shell bool) (stage.File, error) {
 	})
 }
 
-// bootMachine is the machine that is judged. It boots what is kept, where something
-// is, so that its command line still works when the cache has gone.
+// bootMachine is the machine that gets judged. With Keep it boots the kept
+// copies, so that its command line still works when the cache is gone.
 func (c *cell) bootMachine(m made) qemu.Machine {
 	machine := c.machine(m, m.image.Path)
 	if c.Keep {
@@ -173,8 +173,8 @@ func (c *cell) boot(ctx context.Context, m made) (stage.Booted, error) {
 	})
 }
 
-// keptDir is where the results keep what was booted, besides the initramfs and
-// the test binary, which are there in any case.
+// keptDir is where the results keep what was booted, except the initramfs and
+// the test binary: those are kept anyway.
 const keptDir = "kept"
 
 func (c *cell) kept(m made) map[string]string {
@@ -191,7 +191,7 @@ func (c *cell) kept(m made) map[string]string {
 
 func (c *cell) decide(m made) verdict.Result {
 	objects := map[string]string{"": filepath.Join(m.kernel.Dir, "vmlinux")}
-	if m.carrier.OwnModule == "" { // which has the same name
+	if m.carrier.OwnModule == "" { // the two have the same name
 		objects[source.ModuleName] = m.carrier.Module.Path
 	}
 	return stage.Judge(stage.JudgeInput{

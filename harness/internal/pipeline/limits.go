@@ -12,24 +12,25 @@ import (
 // DefaultLimits bound a boot under KVM.
 var DefaultLimits = stage.Limits{Silence: 6 * time.Second, Test: 10 * time.Second, Deadline: 20 * time.Second}
 
-// limits are those of a cell's boot: what was asked for, stretched by whatever
-// makes this boot slower than one under KVM.
+// limits returns the limits of a cell's boot: those asked for, stretched by
+// whatever makes this boot slower than one under KVM.
 func (c *cell) limits(m made) stage.Limits {
 	factor := 1.0
 	if m.accel.Accel == qemu.TCG {
 		factor = c.of.Target.Slowdown
 	}
 	if c.Thorough {
-		factor *= 3 // decoding the whole archive is most of such a run
+		factor *= 3 // decoding the whole archive is most of the run
 	}
 	if m.kernel.Instrumented {
-		factor *= 4 // KASAN, lockdep and their like; twice to four times was measured
+		factor *= 4 // KASAN, lockdep and the like: measured at two to four times
 	}
 	return c.Limits.Scale(factor)
 }
 
-// guestLimits are the guest's own, a little shorter than the host's: it can say
-// where it hangs. It knows no silence, so a test may not be silent longer either.
+// guestLimits returns the guest's own limits, a little shorter than the host's,
+// so that the guest can say where it hangs. The guest has no limit on silence,
+// so a test may take no longer than the host's.
 func guestLimits(l stage.Limits) stage.Limits {
 	l.Test = min(l.Test, l.Silence)
 	return l.Scale(0.8)

@@ -15,7 +15,8 @@ import (
 	"github.com/kheaders/kheaders/harness/target"
 )
 
-// This file looks up what users name. Every error is theirs, with a hint.
+// This file looks up the names that users give. Every error is the user's
+// mistake and has a hint.
 
 // Arch returns the architecture of that name.
 func Arch(name string) (target.Target, error) {
@@ -26,7 +27,8 @@ func Arch(name string) (target.Target, error) {
 	return t, nil
 }
 
-// Profile returns the name of a kernel configuration that there is.
+// Profile checks that there is such a kernel configuration and returns its
+// name.
 func Profile(name string) (string, error) {
 	if !slices.Contains(kernel.Profiles(), name) {
 		return "", hint.Usage(fmt.Errorf("unknown profile %q", name), "use --profile "+strings.Join(kernel.Profiles(), " or --profile "))
@@ -42,8 +44,7 @@ func Kernel(text string) (kernel.Spec, error) {
 	return kernel.ParseSpec(text)
 }
 
-// CacheDir makes the cache directory, and returns it independent of where we
-// run.
+// CacheDir creates the cache directory and returns its absolute path.
 func CacheDir(dir string) (string, error) {
 	if dir == "" {
 		return "", hint.Usage(errors.New("no cache directory: neither XDG_CACHE_HOME nor HOME is set"), "use --cache DIR")

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 // Package pipeline takes the cells of a matrix through the stages, from a
-// kernel's source to a verdict. The order of the stages is in cell.go, what each
-// of them is given in inputs.go, and what becomes of it all in report.go.
+// kernel's source to a verdict. cell.go has the order of the stages, inputs.go
+// what goes into each, and report.go what comes out in the end.
 package pipeline
 
 import (
@@ -32,13 +32,13 @@ import (
 	"github.com/kheaders/kheaders/harness/verdict"
 )
 
-// Config is what a run is to do. The zero value of a field with a default means
+// Config says what to run. For a field with a default, the zero value means
 // that default.
 type Config struct {
-	// Repo is the directory of our own sources, Cache that of what is kept
-	// between runs, and Results that of everything which this run writes.
+	// Repo is the directory of our own sources, Cache keeps things from one
+	// run to the next, and Results gets everything that this run writes.
 	Repo, Cache, Results string
-	// Cells are what gets a verdict each.
+	// Cells get one verdict each.
 	Cells []Cell
 
 	// Tests is the package of guest tests, [guest.Tests] by default.
@@ -47,7 +47,7 @@ type Config struct {
 	Thorough bool
 	// BPF has the guest load a BPF program that was compiled against the archive.
 	BPF bool
-	// Install has the missing tools installed first.
+	// Install installs missing tools first.
 	Install bool
 	// Compressor makes the archive, [headers.DefaultCompressor] by default.
 	Compressor string
@@ -61,20 +61,20 @@ type Config struct {
 	// Limits bound a boot under KVM, [DefaultLimits] by default. Slower
 	// accelerators get more by their target's factor.
 	Limits stage.Limits
-	// Allow lists what the kernel may report and pass nevertheless.
+	// Allow lists what the kernel may report and still pass.
 	Allow verdict.Allowlist
-	// Keep has the results hold copies of everything that was booted.
+	// Keep copies everything that was booted into the results.
 	Keep bool
 
 	// Progress receives lines for a person to read. It is never called from
 	// two goroutines at once.
 	Progress func(line string)
-	// Command is the command line to print for a repetition, without the
-	// options that select a cell.
+	// Command is the command line to print for repeating a cell, without
+	// the options that select the cell.
 	Command []string
 }
 
-// Cell is one combination of the matrix: it gives one verdict.
+// Cell is one combination of the matrix, and gets one verdict.
 type Cell struct {
 	Spec    kernel.Spec
 	Target  target.Target
@@ -82,7 +82,7 @@ type Cell struct {
 	Mode    mode.Mode
 }
 
-// Name names the cell, as a directory.
+// Name returns the cell's name, which is also its directory's.
 func (c Cell) Name() string {
 	slug := strings.Map(func(r rune) rune {
 		if r == '.' || r == '-' || '0' <= r && r <= '9' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' {
@@ -108,7 +108,7 @@ func Matrix(kernels []kernel.Spec, targets []target.Target, profiles []string, m
 	return cells
 }
 
-// targets returns the architectures of some cells, each once.
+// targets returns the architectures of the cells, each once.
 func targets(cells []Cell) []target.Target {
 	var found []target.Target
 	for _, c := range cells {
@@ -119,7 +119,7 @@ func targets(cells []Cell) []target.Target {
 	return found
 }
 
-// Missing returns the tools that are not installed and that the cells need.
+// Missing returns the tools that the cells need and that are not installed.
 func (c Config) Missing(ctx context.Context, cells ...Cell) []doctor.Tool {
 	var uses []string
 	for _, cell := range cells {
@@ -131,7 +131,7 @@ func (c Config) Missing(ctx context.Context, cells ...Cell) []doctor.Tool {
 	return doctor.Missing(doctor.Needed(doctor.Examine(ctx, targets(cells)), uses...))
 }
 
-// check refuses what cannot be run.
+// check rejects a configuration that cannot be run.
 func (c Config) check() error {
 	if len(c.Cells) == 0 {
 		return hint.Usage(errors.New("nothing to test: kernels, architectures, profiles and modes span no cell"),
@@ -156,7 +156,7 @@ func (c Config) check() error {
 	return nil
 }
 
-// withDefaults fills in what the caller has left out.
+// withDefaults fills in what the caller left out.
 func (c Config) withDefaults() Config {
 	for field, value := range map[*string]string{
 		&c.Tests: guest.Tests, &c.Compressor: headers.DefaultCompressor, &c.Accel: "auto", &c.KVM: "/dev/kvm",
@@ -187,14 +187,14 @@ type runner struct {
 	store  cache.Store
 	guest  guest.Builder
 	prober qemu.Prober
-	// builds and boots are how many kernels may be built and machines run at
-	// once: a second build gains nothing where one uses all processors, and
-	// two machines that share processors cannot be timed.
+	// builds and boots limit how many kernels are built and how many
+	// machines run at once. A second build gains nothing where one uses all
+	// processors, and two machines that share processors cannot be timed.
 	builds, boots *semaphore.Weighted
 	printing      sync.Mutex
 }
 
-// newRunner refuses a configuration that cannot be run.
+// newRunner fails when the configuration cannot be run.
 func newRunner(c Config) (*runner, error) {
 	c = c.withDefaults()
 	if err := c.check(); err != nil {
@@ -213,16 +213,16 @@ func newRunner(c Config) (*runner, error) {
 	return r, nil
 }
 
-// say reports a line about what is named first.
+// say reports a line of progress about a subject.
 func (r *runner) say(subject, format string, args ...any) {
 	r.printing.Lock()
 	defer r.printing.Unlock()
 	r.Progress(fmt.Sprintf("%-7s %s", subject, fmt.Sprintf(format, args...)))
 }
 
-// Run runs all cells and writes their reports into the results directory. The
-// error is a mistake in the configuration, or a failure to write the reports;
-// everything else is a verdict.
+// Run runs all cells and writes their reports into the results directory. It
+// returns an error only for a mistake in the configuration or a failure to
+// write the reports; everything else is a verdict.
 func Run(ctx context.Context, c Config) (report.Run, error) {
 	r, err := newRunner(c)
 	if err != nil {
@@ -265,7 +265,8 @@ type fetched struct {
 }
 
 // fetch gets the source of every kernel, once for all its cells. The error is
-// the user's mistake; what goes wrong otherwise is for the cells to report.
+// the user's mistake; anything else that goes wrong is up to the cells to
+// report.
 func (r *runner) fetch(ctx context.Context) (map[kernel.Spec]fetched, error) {
 	sources := map[kernel.Spec]fetched{}
 	for _, c := range r.Cells {

@@ -18,8 +18,8 @@ import (
 	"github.com/kheaders/kheaders/harness/verdict"
 )
 
-// report puts a cell's report together from what its stages have returned, and
-// from the error that kept it from a judgement, if there is one.
+// report puts a cell's report together from what its stages returned and from
+// the error, if any, that kept it from being judged.
 func (c *cell) report(ctx context.Context, m made, err error) report.Cell {
 	out := report.Cell{
 		Arch: c.of.Target.Name, Kernel: c.of.Spec.String(), Profile: c.of.Profile, Mode: c.of.Mode.Name,
@@ -65,7 +65,7 @@ func (c *cell) report(ctx context.Context, m made, err error) report.Cell {
 	return out
 }
 
-// failed gives a cell the verdict of an error.
+// failed gives a cell the verdict that follows from an error.
 func (c *cell) failed(ctx context.Context, out *report.Cell, err error) {
 	err = Advise(err, c.of.Target)
 	v := verdict.InfraError
@@ -81,7 +81,7 @@ func (c *cell) failed(ctx context.Context, out *report.Cell, err error) {
 	}
 }
 
-// lookInto says how a verdict can be looked into, or nothing.
+// lookInto returns a hint on how to look into a verdict, or nothing.
 func (c *cell) lookInto(m made) string {
 	annotated := slices.ContainsFunc(m.result.Findings, func(f verdict.Finding) bool { return f.Annotated != nil })
 	switch v := m.result.Verdict; {
@@ -100,15 +100,15 @@ func (c *cell) repeat() []string {
 	})
 }
 
-// again returns the command that boots the cell again by hand, or nothing before
-// there is what to boot.
+// again returns the command that boots the cell again by hand, or nothing if
+// there is nothing to boot yet.
 func (c *cell) again(m made) string {
 	if m.image.Path == "" {
 		return ""
 	}
 	argv, err := c.bootMachine(m).Command(c.path("console.again.log"), c.path("events.again.jsonl"))
 	if err != nil {
-		return "" // Boot fails of the same, and says so
+		return "" // Boot fails for the same reason, and says so
 	}
 	return run.Quote(argv)
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/kheaders/kheaders/harness/report"
 )
 
-// claim makes a results directory this run's own, until release is called. What
-// an earlier run reported is removed, so that it cannot be taken for ours.
+// claim makes a results directory this run's own until release is called. It
+// removes an earlier run's reports, so that nobody mistakes them for ours.
 func claim(dir string) (release func(), err error) {
 	const advice = "choose another directory with --results DIR"
 	if err := os.MkdirAll(dir, 0o755); err != nil {

@@ -23,7 +23,7 @@ type Session struct {
 	release func()
 }
 
-// Prepare makes the one cell of a configuration ready to boot.
+// Prepare gets the one cell of a configuration ready to boot.
 func Prepare(ctx context.Context, c Config) (*Session, error) {
 	if len(c.Cells) != 1 {
 		return nil, hint.Usage(fmt.Errorf("this is for one machine, and the options name %d", len(c.Cells)), "give --kernel, --arch, --profile and --mode once")
@@ -32,7 +32,8 @@ func Prepare(ctx context.Context, c Config) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	// A test has a verdict for it; a person waits, and is told at once.
+	// A test run makes this a verdict; here a person waits, so say it at
+	// once.
 	if err := doctor.Error(r.Missing(ctx, r.Cells...)); err != nil {
 		return nil, err
 	}
@@ -66,7 +67,7 @@ func (r *runner) session(ctx context.Context) (*Session, error) {
 	return &Session{cell: c, made: m}, err
 }
 
-// Close gives the results directory up.
+// Close gives up the results directory.
 func (s *Session) Close() { s.release() }
 
 // Run boots the cell and returns it with its verdict. It can be called again.
@@ -86,8 +87,8 @@ func (s *Session) Archive() stage.File { return s.made.archive }
 func (s *Session) Carrier() *stage.Carrier { return &s.made.carrier }
 
 // Floor boots the same machine and kernel with another initramfs and returns
-// the seconds from QEMU's start to its end: with an init that ends at once, the
-// floor for any verdict.
+// the seconds from QEMU's start to its end. With an init that exits at once,
+// this is the floor for any verdict.
 func (s *Session) Floor(ctx context.Context, image string) (float64, error) {
 	exit, err := s.cell.machine(s.made, image).Run(ctx, qemu.Watch{
 		Console: io.Discard, Events: io.Discard, Log: io.Discard,

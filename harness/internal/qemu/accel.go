@@ -31,7 +31,7 @@ const believed = time.Hour
 // Choice is an accelerator with the reason for it.
 type Choice struct {
 	Accel Accel
-	// Why is one line for the report.
+	// Why is one line of explanation for the report.
 	Why string
 }
 
@@ -39,7 +39,7 @@ type Choice struct {
 type Prober struct {
 	// Dir is where its answers are kept.
 	Dir string
-	// Device is the KVM device, /dev/kvm but in tests.
+	// Device is the KVM device, /dev/kvm except in tests.
 	Device string
 	// Patience is how long a kernel may take to come up. With a working KVM that
 	// is a second, two if the kernel is a distribution's or full of checks. One
@@ -49,11 +49,11 @@ type Prober struct {
 	Patience time.Duration
 }
 
-// Choose returns the accelerator for a target. want is "auto", "kvm" or
-// "tcg"; "kvm" fails rather than falls back. A device that opens proves
-// nothing, so both boot the kernel, an image's path, and remember what came of
-// it: if it comes up, that KVM works on this host; if not, that it does not for
-// this kernel, which may itself be to blame.
+// Choose returns the accelerator for a target. want is "auto", "kvm" or "tcg";
+// "kvm" fails rather than falling back. A device that opens proves nothing, so
+// both boot kernel, the path of an image, and remember the outcome. If it comes
+// up, KVM works on this host. If not, KVM does not work for this kernel, which
+// may itself be to blame.
 func (p Prober) Choose(ctx context.Context, t target.Target, want, kernel string) (Choice, error) {
 	switch want {
 	case string(TCG):
@@ -75,8 +75,8 @@ func (p Prober) Choose(ctx context.Context, t target.Target, want, kernel string
 	}
 }
 
-// broken says why KVM cannot be used, or nothing when it can. With insist it
-// does not take that from memory.
+// broken says why KVM cannot be used, or returns nothing if it can. With insist
+// it does not accept a remembered failure.
 func (p Prober) broken(ctx context.Context, t target.Target, kernel string, insist bool) (string, error) {
 	if !t.Native() {
 		return "KVM cannot run " + t.Name + " on this host", nil
@@ -117,19 +117,19 @@ func (p Prober) broken(ctx context.Context, t target.Target, kernel string, insi
 	return why, remember(fails, answer{Host: host, Kernel: image, Broken: why, Uptime: int64(now.Uptime)})
 }
 
-// answer is what is remembered of a probe.
+// answer is what we remember about a probe.
 type answer struct {
 	// Host identifies the host, see [fingerprint].
 	Host string `json:"host"`
-	// Broken is why KVM does not work for Kernel, or empty: then it works for
-	// all.
+	// Broken is why KVM does not work for Kernel. Empty means that KVM
+	// works for all kernels.
 	Broken string `json:"broken,omitempty"`
 	Kernel string `json:"kernel,omitempty"`
-	// Uptime is the host's at the probe, in seconds.
+	// Uptime is the host's uptime at the probe, in seconds.
 	Uptime int64 `json:"uptime,omitempty"`
 }
 
-// recall reads an answer. One that is damaged is none: we probe anew.
+// recall reads an answer. It ignores a damaged one, so that we probe again.
 func recall(path string) (a answer, ok bool) {
 	text, err := os.ReadFile(path)
 	return a, err == nil && json.Unmarshal(text, &a) == nil
@@ -150,9 +150,9 @@ func remember(path string, a answer) error {
 	return nil
 }
 
-// fingerprint names everything that an answer depends on: the host's kernel and
-// this boot of it, which has the modules and the hypervisor below it as they
-// are, its processor, the device and the QEMU program.
+// fingerprint names everything that an answer depends on: the host's kernel,
+// this boot of it (and with it the loaded modules and the hypervisor below),
+// its processor, the device and the QEMU program.
 func fingerprint(device string, t target.Target) (string, error) {
 	var u syscall.Utsname
 	if err := syscall.Uname(&u); err != nil {
@@ -189,7 +189,7 @@ func fingerprint(device string, t target.Target) (string, error) {
 	return fmt.Sprintf("linux %s, boot %s; %s; %s; %s", release.String(), bytes.TrimSpace(boot), cpu, device, qemu), nil
 }
 
-// identity names a file as it is now.
+// identity names a file in its current state.
 func identity(path string) (string, error) {
 	info, err := os.Stat(path)
 	if err != nil {

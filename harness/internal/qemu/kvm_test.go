@@ -21,11 +21,11 @@ var (
 	resultsFlag   = flag.String("results", "", "the `DIR` for what the guest says")
 )
 
-// TestKVM is for a machine whose KVM works: tests/kvm starts it there, and
-// judges what it leaves in the results. The accelerator has to be found, and the
-// guest to end by itself.
+// TestKVM is for a machine with a working KVM: tests/kvm starts it there, and
+// judges what it leaves in the results. The prober must find KVM, and the guest
+// must end by itself.
 func TestKVM(t *testing.T) {
-	const slow = 10 * time.Minute // it is an emulated machine
+	const slow = 10 * time.Minute // the machine is itself emulated
 	arch, err := target.Lookup(*archFlag)
 	if err != nil {
 		t.Fatal(err)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-// Package qemu boots a kernel in QEMU: it puts the command line together,
-// finds out which accelerator works, and runs the machine to its end through
-// vmtest, so that nothing is left of it afterwards.
+// Package qemu boots a kernel in QEMU: it puts the command line together, finds
+// out which accelerator works, and runs the machine to its end through vmtest,
+// so that nothing of it remains afterwards.
 package qemu
 
 import (
@@ -21,7 +21,7 @@ import (
 // Accel is an accelerator's name, as QEMU's -accel takes it.
 type Accel string
 
-// The accelerators that we know.
+// The known accelerators.
 const (
 	TCG Accel = "tcg"
 	KVM Accel = "kvm"
@@ -38,7 +38,7 @@ type Machine struct {
 	// MemoryMiB is the guest's memory.
 	MemoryMiB int
 	// TicksKHz is the rate of the guest's tick counter under TCG, see
-	// [HostTicks]. Zero: let the guest find out.
+	// [HostTicks]. Zero lets the guest find out.
 	TicksKHz int
 	// KernelArgs are added to the kernel's command line.
 	KernelArgs []string
@@ -46,22 +46,23 @@ type Machine struct {
 	Args []string
 }
 
-// consoleLevel keeps what is merely informative (level 6) off the console: a
-// character costs an emulated machine 10 µs, and a boot has thousands. It stays
-// in the guest's dmesg.
+// consoleLevel keeps purely informative messages (level 6) off the console:
+// each character costs an emulated machine 10 µs, and a boot prints thousands.
+// The messages stay in the guest's dmesg.
 const consoleLevel = "6"
 
-// kernelArgs returns the kernel arguments that every boot has. A panic must
-// end the machine at once (-1); the verdict is not taken from how it ends. An
-// emulated processor leaks nothing by speculation, and what would keep it from
-// that is paid for at each entry into the kernel.
+// kernelArgs returns the kernel arguments for every boot. A panic must end the
+// machine at once (-1); the verdict does not depend on how it ends. An emulated
+// processor leaks nothing through speculation, but mitigations would cost time
+// at each entry into the kernel.
 func (m Machine) kernelArgs() string {
 	args := []string{"console=" + m.Target.Console, "panic=-1", "loglevel=" + consoleLevel}
 	args = append(args, m.Target.KernelArgs...)
 	if m.Accel == TCG {
-		// Go's runtime has a thread that sleeps 20 µs at a time. Emulated, two
-		// switches and a timer's interrupt take longer than that; without
-		// high resolution such a sleep lasts to the next tick.
+		// Go's runtime has a thread that sleeps 20 µs at a time. Under
+		// emulation, two switches and a timer interrupt take longer
+		// than that. Without high-resolution timers, such a sleep lasts
+		// until the next tick.
 		args = append(args, "mitigations=off", "highres=off", "nohz=off")
 		args = append(args, m.Target.TCGKernelArgs...)
 		if m.Target.TCGTicksArg != "" && m.TicksKHz != 0 {
@@ -79,7 +80,7 @@ func (m Machine) cpu() string {
 	return m.Target.CPU
 }
 
-// firmware returns the arguments that choose the firmware.
+// firmware returns the arguments that select the firmware.
 func (m Machine) firmware() []string {
 	if m.Target.Firmware == "" {
 		return nil
@@ -91,9 +92,10 @@ func (m Machine) firmware() []string {
 func (m Machine) options(devices ...vmtest.Fn) []vmtest.Fn {
 	fns := []vmtest.Fn{
 		func(_ *vmtest.IDAllocator, o *vmtest.Options) error {
-			// vmtest splits its QEMUCommand at spaces and takes defaults from
-			// VMTEST_ variables; a run of ours depends on neither. setpriv
-			// has the kernel kill QEMU when we die, whatever kills us.
+			// vmtest splits its QEMUCommand at spaces and takes
+			// defaults from VMTEST_ variables; our runs must depend
+			// on neither. setpriv makes the kernel kill QEMU when
+			// we die, whatever kills us.
 			o.QEMUCommand = "setpriv"
 			o.QEMUArgs = slices.Concat([]string{
 				"--pdeathsig", "KILL", "--", m.Target.QEMU,
@@ -114,7 +116,7 @@ func (m Machine) options(devices ...vmtest.Fn) []vmtest.Fn {
 	return append(fns, vmtest.WithQEMUArgs(m.Args...))
 }
 
-// panicDevice lets the kernel tell QEMU of a panic, which then fails.
+// panicDevice lets the kernel notify QEMU of a panic, and QEMU then fails.
 func (m Machine) panicDevice() vmtest.Fn {
 	args := []string{"-action", "panic=exit-failure"}
 	if m.Target.PanicDevice != "" {
@@ -138,11 +140,11 @@ func (m Machine) eventsDevice(path string) vmtest.Fn {
 	)
 }
 
-// Drivers are the modules of the kernel's that eventsDevice needs.
+// Drivers are the kernel modules that eventsDevice needs.
 func Drivers(t target.Target) []string { return []string{t.Transport.Driver(), "virtio_console"} }
 
-// logTo has QEMU's own messages written to a file. vmtest would keep all of them
-// in memory.
+// logTo sends QEMU's own messages to a file. vmtest would keep all of them in
+// memory.
 func logTo(path string) vmtest.Fn {
 	return func(_ *vmtest.IDAllocator, o *vmtest.Options) error {
 		o.QEMUArgs = slices.Concat([]string{"-c", `exec "$@" >` + path + ` 2>&1`, o.QEMUCommand, o.QEMUCommand}, o.QEMUArgs)
@@ -151,7 +153,7 @@ func logTo(path string) vmtest.Fn {
 	}
 }
 
-// stdioDevice is a serial port on our own terminal, with QEMU's monitor behind
+// stdioDevice is a serial port on our own terminal, with QEMU's monitor on
 // Ctrl-A c.
 func stdioDevice() vmtest.Fn {
 	return vmtest.WithQEMUArgs("-serial", "mon:stdio")
@@ -164,7 +166,8 @@ func (m Machine) ShellCommand() ([]string, error) {
 }
 
 // Command returns a command line that boots the machine as Run does, with
-// console and events in the given files: what to type to repeat a run by hand.
+// console and events in the given files. It is what to type to repeat a run by
+// hand.
 func (m Machine) Command(console, events string) ([]string, error) {
 	return m.command(m.panicDevice(), consoleDevice(console), m.eventsDevice(events))
 }
@@ -177,7 +180,7 @@ func (m Machine) command(devices ...vmtest.Fn) ([]string, error) {
 	return options.Cmdline()
 }
 
-// installed checks that the programs the machine needs are there.
+// installed checks that the programs the machine needs are installed.
 func (m Machine) installed() error {
 	for _, program := range []string{"setpriv", m.Target.QEMU} {
 		if _, err := run.Look(program); err != nil {

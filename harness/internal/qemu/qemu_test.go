@@ -48,7 +48,7 @@ func device(t *testing.T) string {
 	return path
 }
 
-// image is a kernel, as far as a stand-in for QEMU is concerned.
+// image returns a kernel image, as far as a stand-in for QEMU is concerned.
 func image(t *testing.T, name string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name)
@@ -99,11 +99,11 @@ func TestChooseKVM(t *testing.T) {
 	if got, err := p.Choose(t.Context(), arch, "auto", kernel); err != nil || got != works {
 		t.Errorf("Choose = %+v, %v; want %+v", got, err, works)
 	}
-	// That holds for any other kernel.
+	// This is true for any other kernel.
 	if got, err := p.Choose(t.Context(), arch, "kvm", image(t, "broken-image")); err != nil || got != works {
 		t.Errorf("Choose for another kernel = %+v, %v; want %+v", got, err, works)
 	}
-	// Another QEMU in the same place is another host.
+	// A new QEMU in the same place counts as a new host.
 	if err := os.WriteFile(arch.QEMU, []byte("#!/bin/sh\nexit 1\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -112,8 +112,8 @@ func TestChooseKVM(t *testing.T) {
 	}
 }
 
-// TestChooseBrokenKernel holds that a kernel that does not come up is not taken
-// for a KVM that works for none, and not for ever.
+// TestChooseBrokenKernel checks that a kernel that does not come up counts
+// against KVM for no other kernel, and not for ever.
 func TestChooseBrokenKernel(t *testing.T) {
 	arch, kernel := broken(t, probed), image(t, "broken-image")
 	p := Prober{Dir: t.TempDir(), Device: device(t), Patience: time.Second}
@@ -150,7 +150,7 @@ func TestChooseBrokenKernel(t *testing.T) {
 	for _, stale := range []struct{ from, to string }{
 		{`("uptime": )\d+`, "${1}-4000"},                   // an hour ago
 		{`("kernel": "[^"]* )\d+"`, `${1}1"`},              // the file was another
-		{`("host": "[^"]*boot )[0-9a-f]+`, "${1}0123abcd"}, // before the host's last boot
+		{`("host": "[^"]*boot )[0-9a-f]+`, "${1}0123abcd"}, // the host was rebooted since
 		{`"host"`, `"host" "host"`},                        // damaged
 	} {
 		if got, want := choose(kernel), (Choice{TCG, why + " (remembered)"}); got != want {
@@ -174,7 +174,7 @@ func TestChooseWithoutDevice(t *testing.T) {
 	}
 }
 
-// watch is a Watch for a fake QEMU.
+// watch returns a Watch for a fake QEMU.
 func watch(silence, deadline time.Duration) Watch {
 	return Watch{Console: io.Discard, Events: io.Discard, Log: io.Discard, Silence: silence, Deadline: deadline}
 }

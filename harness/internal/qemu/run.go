@@ -16,21 +16,21 @@ import (
 	vmtest "github.com/hugelgupf/vmtest/qemu"
 )
 
-// The causes with which [Run] ends a machine. They are found in [Exit.Killed].
+// The reasons why [Run] ends a machine, to be found in [Exit.Killed].
 var (
 	// ErrSilence means that neither console nor events moved for too long.
 	ErrSilence = errors.New("no output")
-	// ErrDeadline means that the machine's whole time was used up.
+	// ErrDeadline means that the machine used up all its time.
 	ErrDeadline = errors.New("deadline")
 )
 
-// Watch is where a machine's output goes, and how long it may take.
+// Watch says where a machine's output goes, and how long the machine may take.
 type Watch struct {
 	// Console and Events receive what the guest sends, and Log what QEMU
-	// itself prints, in pieces of any length, each from a goroutine of its
-	// own. They must not block; an error ends the machine.
+	// itself prints. Each gets pieces of any length from its own goroutine.
+	// They must not block; an error ends the machine.
 	Console, Events, Log io.Writer
-	// Silence is how long neither Console nor Events may move.
+	// Silence is how long Console and Events may both be silent.
 	Silence time.Duration
 	// Deadline is how long the machine may run.
 	Deadline time.Duration
@@ -42,15 +42,15 @@ type Exit struct {
 	Code int
 	// Signal is the name of that signal.
 	Signal string
-	// Killed is why we ended it: ErrSilence, ErrDeadline, a writer's error, or
-	// the cause of the context's end. Nil when it ended by itself.
+	// Killed is why we ended it: ErrSilence, ErrDeadline, a writer's error,
+	// or the context's cause. It is nil if the machine ended by itself.
 	Killed error
 	// Seconds is the time from QEMU's start to its end.
 	Seconds float64
 }
 
-// Run boots the machine and waits for its end. The error is about starting
-// QEMU; whatever happens later is told by Exit. When Run returns, QEMU is gone.
+// Run boots the machine and waits for it to end. The error is about starting
+// QEMU; Exit says what happened after that. When Run returns, QEMU is gone.
 func (m Machine) Run(ctx context.Context, watch Watch) (Exit, error) {
 	if err := m.installed(); err != nil {
 		return Exit{}, err
@@ -108,12 +108,12 @@ func (m Machine) Run(ctx context.Context, watch Watch) (Exit, error) {
 	return exit, nil
 }
 
-// drain is how long the rest of what a machine said may take to arrive.
+// drain is how long the rest of a machine's output may take to arrive.
 const drain = 10 * time.Second
 
-// stream gives QEMU a pipe for a device and copies it to w, until QEMU ends.
-// The pipe belongs to QEMU alone, so that it ends with it. What is written to it
-// before the machine has ended has been read when Run returns.
+// stream gives QEMU a pipe for a device and copies it to w until QEMU ends.
+// Only QEMU has the other end, so the pipe ends with it. By the time Run
+// returns, everything written before the machine ended has been read.
 func stream(device func(path string) vmtest.Fn, w io.Writer, touch func(), fail context.CancelCauseFunc) vmtest.Fn {
 	return func(alloc *vmtest.IDAllocator, o *vmtest.Options) error {
 		r, theirs, err := os.Pipe()
@@ -132,8 +132,9 @@ func stream(device func(path string) vmtest.Fn, w io.Writer, touch func(), fail 
 				return nil
 			}
 			go func() {
-				<-n.VMExited //nolint:errcheck // that it ended counts, not how
-				// Whoever else holds the pipe must not hold us.
+				<-n.VMExited //nolint:errcheck // how it ended does not matter
+				// Whoever else has the pipe open must not hold
+				// us up.
 				_ = r.SetReadDeadline(time.Now().Add(drain))
 			}()
 			buf := make([]byte, 64<<10)

@@ -7,5 +7,5 @@ package qemu
 // counts says that there is a counter to read.
 const counts = true
 
-// ticks reads the counter that QEMU takes for the host's ticks.
+// ticks reads the counter that QEMU uses for the host's ticks.
 func ticks() uint64

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-// Package run starts other programs. It is the only place that does so, with
-// the exception of QEMU, which vmtest starts for harness/qemu.
+// Package run starts other programs. It is the only package that does, except
+// for QEMU, which vmtest starts for harness/internal/qemu.
 package run
 
 import (
@@ -19,20 +19,21 @@ import (
 )
 
 // grace is how long a cancelled program may take to end after SIGTERM before
-// its process group is killed. Ctrl-C is to end everything within two seconds.
+// its process group is killed. Ctrl-C should end everything within two seconds.
 const grace = time.Second
 
-// guard is what a program's process group begins as, for /bin/sh. It leaves a
-// watcher in the group, whose read on the pipe at descriptor 3 ends when we do,
-// whatever ends us, and becomes the program. The kernel would tell the program
-// of our death, but not what that has started.
+// guard is the /bin/sh script that a program's process group starts as. It
+// leaves a watcher in the group and then becomes the program. The watcher reads
+// from the pipe at descriptor 3; when we end, for whatever reason, so does the
+// read, and the watcher kills the group. The kernel would signal the program
+// when we die, but not its children.
 const guard = `(trap "" HUP INT TERM; read -r _ <&3; kill -KILL 0) <&- >/dev/null 2>&1 & exec "$@" 3<&-`
 
-// tailLines is how many of its last lines an [Error] keeps.
+// tailLines is how many lines at the end of the output an [Error] keeps.
 const tailLines = 40
 
-// Cmd is a program to run. It runs in a process group of its own, which ends
-// with it, and with us, whatever ends us.
+// Cmd is a program to run. It runs in its own process group, which ends when
+// the program ends, or when we do, whatever ends us.
 type Cmd struct {
 	// Argv is the program and its arguments.
 	Argv []string
@@ -42,10 +43,10 @@ type Cmd struct {
 	Env []string
 	// Stdin is its input; nil means none.
 	Stdin io.Reader
-	// Stdout receives its standard output. Nil: it goes where errors go.
+	// Stdout receives its standard output; nil sends it where errors go.
 	Stdout io.Writer
 	// Log is a file to which the command line and the output are appended.
-	// Empty: only the tail is kept, for the error.
+	// If it is empty, only the tail is kept, for the error.
 	Log string
 }
 
@@ -55,11 +56,11 @@ type Error struct {
 	Argv []string
 	// Dir is where it ran.
 	Dir string
-	// Log is the file that holds the whole output, or empty.
+	// Log is the file with the whole output, or empty.
 	Log string
 	// Tail is the end of its output, at most 40 lines.
 	Tail []string
-	// Err is what os/exec said, or the context's cause.
+	// Err is the error from os/exec, or the context's cause.
 	Err error
 }
 
@@ -80,8 +81,8 @@ func (e *Error) Command() string {
 	return line
 }
 
-// DiskFull tells whether err means that there was no room to write to, for us or
-// for a program that said so.
+// DiskFull reports whether err means that there was no room to write to, either
+// for us or for a program that said so.
 func DiskFull(err error) bool {
 	program, ran := errors.AsType[*Error](err)
 	for _, full := range []error{syscall.ENOSPC, syscall.EDQUOT} {
@@ -112,10 +113,10 @@ func Look(program string) (string, error) {
 	return path, nil
 }
 
-// Run runs the program to its end. When ctx ends first, the program's process
-// group gets SIGTERM, and SIGKILL a second later, and the error is the cause. What
-// the program leaves behind in its group is killed. A failure is an [*Error], a
-// missing program a [*NotFoundError].
+// Run runs the program to its end. If ctx ends first, the program's process
+// group gets SIGTERM, and SIGKILL a second later, and the error is the
+// context's cause. Run kills whatever the program leaves behind in its group. A
+// failure is an [*Error], a missing program a [*NotFoundError].
 func (c Cmd) Run(ctx context.Context) (err error) {
 	path, err := Look(c.Argv[0])
 	if err != nil {
@@ -157,14 +158,14 @@ func (c Cmd) Run(ctx context.Context) (err error) {
 	// Pdeathsig is tied to the thread that forks. Go ends a thread only when
 	// a goroutine locked to it returns, which nothing here does.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	// The watcher keeps the group's number from being given to others.
+	// While the watcher lives, no other group can get this number.
 	signal := func(s syscall.Signal) error { return syscall.Kill(-cmd.Process.Pid, s) }
 	patience := time.AfterFunc(0, func() {})
 	cmd.Cancel = func() error {
 		patience = time.AfterFunc(grace, func() { _ = signal(syscall.SIGKILL) })
 		return signal(syscall.SIGTERM)
 	}
-	// A grandchild that holds our pipes must not hold us.
+	// A grandchild that has our pipes open must not hold us up.
 	cmd.WaitDelay = grace + 2*time.Second
 
 	err = cmd.Start()
@@ -176,10 +177,11 @@ func (c Cmd) Run(ctx context.Context) (err error) {
 	}
 	if err != nil {
 		if ctx.Err() != nil {
-			return context.Cause(ctx) // whatever it said of it
+			return context.Cause(ctx) // whatever the program said about it
 		}
 		if output.err != nil {
-			// It died of us: a broken pipe would hide that the disk is full.
+			// It died because of us: a broken pipe would hide that
+			// the disk is full.
 			err = fmt.Errorf("taking its output: %w", output.err)
 		}
 		return &Error{Argv: c.Argv, Dir: c.Dir, Log: c.Log, Tail: tail.lines(), Err: err}
@@ -209,7 +211,7 @@ func Quote(argv []string) string {
 	return strings.Join(quoted, " ")
 }
 
-// keeper keeps the error of a writer.
+// keeper remembers the error of a writer.
 type keeper struct {
 	w   io.Writer
 	err error

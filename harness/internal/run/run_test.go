@@ -19,8 +19,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// asParent makes the test binary a parent that is to be killed: it runs its
-// arguments as one program.
+// asParent makes the test binary a parent to be killed. It runs its arguments
+// as one program.
 const asParent = "KHEADERS_RUN_PARENT"
 
 func TestMain(m *testing.M) {
@@ -60,7 +60,7 @@ func TestQuote(t *testing.T) {
 		if len(tt.argv) == 0 {
 			continue
 		}
-		// A shell is the judge: it must see the same arguments.
+		// A shell decides: it must see the same arguments.
 		out, err := exec.Command("sh", "-c", `for a in `+strings.TrimPrefix(got, tt.argv[0])+`; do printf '%s\0' "$a"; done`).Output()
 		if err != nil {
 			t.Fatal(err)
@@ -124,7 +124,7 @@ func TestLog(t *testing.T) {
 			t.Errorf("the error's log is %q", e.Log)
 		}
 	}
-	// Standard output that goes elsewhere is not in it.
+	// If standard output goes elsewhere, the log does not have it.
 	if _, err := (Cmd{Argv: sh("echo four; echo five >&2"), Log: log}).Output(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -200,7 +200,7 @@ func TestNotFound(t *testing.T) {
 	}
 }
 
-// pids reads lines of one process id each from what a script prints.
+// pids reads process ids, one a line, from a script's output.
 type pids struct {
 	ids  chan int
 	rest []byte
@@ -224,7 +224,7 @@ func (p *pids) Write(b []byte) (int, error) {
 	}
 }
 
-// gone waits until a process has ended, or is a zombie that nobody has asked
+// gone waits until a process has ended, or is a zombie that nobody has waited
 // for.
 func gone(t *testing.T, pid int, within time.Duration) {
 	t.Helper()
@@ -244,7 +244,8 @@ func running(pid int) bool {
 	if err != nil {
 		return false
 	}
-	// The state follows the name, which is in parentheses and may hold any.
+	// The state follows the name, which is in parentheses and may contain
+	// parentheses itself.
 	_, state, _ := strings.Cut(string(text[strings.LastIndexByte(string(text), ')'):]), " ")
 	return !strings.HasPrefix(state, "Z")
 }
@@ -253,16 +254,17 @@ func TestCancel(t *testing.T) {
 	enough := errors.New("enough")
 	tests := map[string]struct {
 		script string
-		// at least and at most how long the end may take
+		// the least and the most time that the end may take
 		least, most time.Duration
 	}{
 		"ends by itself": {"sleep 600 & echo $!; echo $$; wait", 0, grace},
 		"ignores SIGTERM": {
-			// The grandchild inherits that SIGTERM is ignored.
+			// The grandchild inherits the ignored SIGTERM.
 			"trap '' TERM; sleep 600 & echo $!; echo $$; wait", grace, 5 * grace,
 		},
 		"grandchild ignores SIGTERM": {
-			// The shell ends; its child stays, and holds our pipe.
+			// The shell ends; its child stays, and has our pipe
+			// open.
 			"(trap '' TERM; exec sleep 600) & echo $!; sleep 0.2; trap 'exit 0' TERM; echo $$; wait", 0, 5 * grace,
 		},
 		"grandchild ignores SIGTERM, without our pipe": {
@@ -282,7 +284,7 @@ func TestCancel(t *testing.T) {
 			cancel(enough)
 			err := <-result
 			took := time.Since(start)
-			if err != enough { //nolint:errorlint // the cause, and nothing around it
+			if err != enough { //nolint:errorlint // the cause itself, not wrapped
 				t.Errorf("the error is %v", err)
 			}
 			if took < tt.least-50*time.Millisecond || took > tt.most {
@@ -294,8 +296,8 @@ func TestCancel(t *testing.T) {
 	}
 }
 
-// TestCancelHeldPipe cancels a program whose child has left for a session of its
-// own, with our pipe: it does not hold us.
+// TestCancelHeldPipe cancels a program whose child has moved to its own session
+// and has our pipe open. It must not hold us up.
 func TestCancelHeldPipe(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancelCause(t.Context())
@@ -308,7 +310,7 @@ func TestCancelHeldPipe(t *testing.T) {
 		_ = syscall.Kill(child, syscall.SIGKILL)
 		gone(t, child, 5*time.Second)
 	}()
-	for { // until it has left
+	for { // until it has moved
 		if sid, err := unix.Getsid(child); err != nil || sid == child {
 			break
 		}
@@ -342,8 +344,8 @@ func TestCancelledBefore(t *testing.T) {
 	}
 }
 
-// TestParentDeath kills a parent that can do nothing about it, and holds that
-// the program that it runs dies with it, and what that has started.
+// TestParentDeath kills a parent with SIGKILL, and checks that the program that
+// it runs dies with it, along with that program's children.
 func TestParentDeath(t *testing.T) {
 	exe, err := os.Executable()
 	if err != nil {
@@ -370,7 +372,7 @@ func TestParentDeath(t *testing.T) {
 	gone(t, shell, 5*time.Second)
 }
 
-// TestLeftBehind runs a program that ends well and leaves a child.
+// TestLeftBehind runs a program that succeeds and leaves a child behind.
 func TestLeftBehind(t *testing.T) {
 	t.Parallel()
 	started := newPIDs()

@@ -15,8 +15,8 @@ import (
 	"github.com/kheaders/kheaders/harness/verdict"
 )
 
-// Limits bound a boot: how long it may say nothing, how long one test may take,
-// and how long all may take.
+// Limits bound a boot: how long it may be silent, how long one test may take,
+// and how long the whole boot may take.
 type Limits struct {
 	Silence, Test, Deadline time.Duration
 }
@@ -31,16 +31,16 @@ func (l Limits) Scale(factor float64) Limits {
 type BootInput struct {
 	Machine qemu.Machine
 	Limits  Limits
-	// Allow lists what the kernel may report and pass nevertheless.
+	// Allow lists what the kernel may report and still pass.
 	Allow verdict.Allowlist
-	// Dir is the directory that everything which the guest says is kept in, as
-	// it arrives: see [BootLogs].
+	// Dir gets everything that the guest says, as it arrives: see
+	// [BootLogs].
 	Dir string
-	// Ended is called with each test that has ended.
+	// Ended is called with each test as it ends.
 	Ended func(verdict.Test)
 }
 
-// Booted is what a boot has shown.
+// Booted is the outcome of a boot.
 type Booted struct {
 	Record  verdict.Record
 	Console verdict.Console
@@ -52,8 +52,8 @@ type Booted struct {
 // The logs of a boot.
 const (
 	consoleLog = "console.log"
-	// timesLog is the console again, each line behind the seconds since QEMU's
-	// start.
+	// timesLog is the console again, each line prefixed with the seconds
+	// since QEMU's start.
 	timesLog  = "console.times.log"
 	eventsLog = "events.jsonl"
 	qemuLog   = "qemu.log"
@@ -62,14 +62,14 @@ const (
 // BootLogs returns the names of the files that [Boot] writes.
 func BootLogs() []string { return []string{consoleLog, timesLog, eventsLog, qemuLog} }
 
-// The causes with which a boot ends a machine, besides those of package qemu.
+// The reasons why Boot ends a machine, in addition to those of package qemu.
 var (
 	errSlowTest = errors.New("a test takes too long")
 	errFlood    = errors.New("too many events")
 )
 
-// Boot runs a machine to its end. An error says that it could not be started, or
-// that what it said could not be kept.
+// Boot runs a machine to its end. It fails only when the machine cannot be
+// started, or its output cannot be kept.
 func Boot(parent context.Context, in BootInput) (_ Booted, err error) {
 	files := map[string]*os.File{}
 	for _, name := range BootLogs() {
@@ -109,7 +109,8 @@ func Boot(parent context.Context, in BootInput) (_ Booted, err error) {
 	return booted, nil
 }
 
-// listener follows a guest's events: it tells how tests end, and bounds each.
+// listener follows a guest's events. It reports each test that ends, and limits
+// how long each may take.
 type listener struct {
 	recorder *verdict.Recorder
 	decoder  *verdict.Decoder
@@ -134,7 +135,7 @@ func newListener(scanner *verdict.Scanner, slow *time.Timer, in BootInput) *list
 	return l
 }
 
-// howEnded says for the verdict why a machine ended.
+// howEnded tells the verdict why a machine ended.
 func howEnded(exit qemu.Exit, limits Limits, interrupted bool) verdict.Exit {
 	x := verdict.Exit{Code: exit.Code, Signal: exit.Signal}
 	switch {

@@ -18,7 +18,7 @@ type BuildInput struct {
 	Store   cache.Store
 	Source  kernel.Source
 	Options kernel.BuildOptions
-	// Drivers are the modules without which the guest cannot report.
+	// Drivers are the modules that the guest needs to report anything.
 	Drivers []string
 	Say     Say
 }
@@ -26,10 +26,10 @@ type BuildInput struct {
 // Built is a kernel that can be booted.
 type Built struct {
 	kernel.Kernel
-	// Image is the file to boot, which is at Kernel.Image.
+	// Image is the file to boot, at Kernel.Image.
 	Image File
 	// Drivers are those of the kernel's own modules that the guest loads
-	// first. A kernel with everything built in has none.
+	// first. There are none when everything is built in.
 	Drivers []kmod.Driver
 }
 

@@ -2,22 +2,24 @@
 
 package stage
 
-// Carrier is what has the archive in it: a module, or the kernel itself.
+// Carrier is what contains the archive: a module, or the kernel itself.
 type Carrier struct {
-	// Module is the kheaders.ko that the guest loads; no file when the headers
-	// are built in.
+	// Module is the kheaders.ko that the guest loads. It is the zero File
+	// when the headers are built in.
 	Module File
-	// Embedded is the sha256 in hex of the archive as it was found in the module
+	// Embedded is the sha256 in hex of the archive as found in the module
 	// or the kernel.
 	Embedded string
 	// Dir is where the module was built, or empty.
 	Dir string
 
-	// Unsigned and Compressed are the paths of the module in other forms, for
-	// kernels that refuse the one and load the other; else empty.
+	// Unsigned and Compressed are paths of the module in other forms, for
+	// kernels that refuse unsigned modules and load compressed ones. They
+	// are empty for other kernels.
 	Unsigned, Compressed string
 	// OwnModule is the path of the kernel's own kheaders.ko, or empty.
 	OwnModule string
-	// SysfsTaken says that the kernel's own kheaders has the file in /sys.
+	// SysfsTaken says that the kernel's own kheaders already has the file
+	// in /sys.
 	SysfsTaken bool
 }

@@ -15,7 +15,7 @@ import (
 type FetchInput struct {
 	Store cache.Store
 	Spec  kernel.Spec
-	// Targets are what a kernel that comes built is fetched for.
+	// Targets are the architectures to fetch a prebuilt kernel for.
 	Targets []target.Target
 	Say     Say
 }

@@ -22,7 +22,7 @@ type GuestInput struct {
 // Programs are what runs in the guest.
 type Programs struct {
 	guest.Programs
-	// Base is u-root's image, with our agent in it.
+	// Base is u-root's image with our agent in it.
 	Base string
 }
 

@@ -21,8 +21,7 @@ type ImageInput struct {
 	Shell bool
 }
 
-// Image writes the guest's file system: u-root's image with our files behind
-// it.
+// Image writes the guest's file system: u-root's image followed by our files.
 func Image(in ImageInput) (File, error) {
 	plan, files := in.Contents.plan()
 	if in.Shell {

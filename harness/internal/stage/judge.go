@@ -13,20 +13,20 @@ import (
 // JudgeInput is what [Judge] takes.
 type JudgeInput struct {
 	Booted Booted
-	// Declared are the tests that have to report.
+	// Declared are the tests that must report.
 	Declared []string
 	// SHA256 is the archive's digest on the host.
 	SHA256 string
-	// Objects are the files with the symbols of what reports, by the module's
-	// name; the kernel's has none. Roots are the directories that source
-	// lines are given relative to.
+	// Objects are the files with symbols for what the kernel reports, by
+	// module name; the kernel itself is "". Source lines are printed
+	// relative to one of Roots.
 	Objects map[string]string
 	Roots   []string
 	Say     Say
 }
 
-// Judge gives a boot its verdict, with the source lines behind what the kernel
-// reported where there is debug information.
+// Judge gives a boot its verdict. Where there is debug information, it adds the
+// source lines behind the kernel's reports.
 func Judge(in JudgeInput) verdict.Result {
 	result := verdict.Decide(verdict.Evidence{
 		Declared: in.Declared, SHA256: in.SHA256,

@@ -10,8 +10,8 @@ import (
 	"github.com/kheaders/kheaders/harness/internal/output"
 )
 
-// Keep copies files into a directory, by the names that they get there. Those
-// without a path are left out.
+// Keep copies files, keyed by their new names, into a directory. It skips those
+// without a path.
 func Keep(dir string, files map[string]string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("keeping what is booted: %w", err)

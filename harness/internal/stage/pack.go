@@ -71,7 +71,7 @@ func mustHave() []string {
 }
 
 // checkArchive decodes a new archive once, on the host. A guest that reads the
-// same digest then has the same headers, and need not decode all of them.
+// same digest has the same headers, and need not decode them all.
 func checkArchive(ctx context.Context, path, release string) (err error) {
 	f, err := os.Open(path)
 	if err != nil {

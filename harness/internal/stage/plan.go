@@ -15,11 +15,11 @@ import (
 	"github.com/kheaders/kheaders/initramfs/wire"
 )
 
-// Contents are what a guest is to find, besides its programs.
+// Contents are what a guest gets in addition to its programs.
 type Contents struct {
 	Target target.Target
-	// Release is what uname -r says in it, Version the kernel's version where it
-	// is more than that.
+	// Release is what uname -r prints. Version is the kernel's version,
+	// which a distribution's release need not contain.
 	Release, Version string
 	Archive          File
 	Carrier          Carrier
@@ -31,13 +31,13 @@ type Contents struct {
 	Allow verdict.Allowlist
 	// Thorough has the guest decode the whole archive.
 	Thorough bool
-	// Limits are the guest's own. It gives up a little before the host does, so
-	// that it can say where.
+	// Limits are the guest's own. The guest gives up a little before the
+	// host does, so that it can say where.
 	Limits Limits
 }
 
-// plan tells the guest what to do and what to expect, and returns the files that
-// this takes in the guest.
+// plan tells the guest what to do and what to expect, and returns the files
+// that the guest needs for it.
 func (c Contents) plan() (wire.Plan, []initramfs.File) {
 	plan := wire.Plan{
 		Version:             wire.Version,
@@ -53,8 +53,8 @@ func (c Contents) plan() (wire.Plan, []initramfs.File) {
 		plan.Expect.Allowed = append(plan.Expect.Allowed, a.Text)
 	}
 	var files []initramfs.File
-	// place puts a file beside the module, if there is one, and returns its path
-	// in the guest.
+	// place puts a file next to the module, if there is a file, and returns
+	// its path in the guest.
 	place := func(name, source string) string {
 		if source == "" {
 			return ""

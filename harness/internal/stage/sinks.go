@@ -13,15 +13,15 @@ import (
 
 // This file holds the writers between a machine and the files of its cell.
 
-// stamper copies lines to out, each behind the seconds since start at which its
-// first byte came. The time is the monotonic clock's: nobody sets it.
+// stamper copies lines to out, each prefixed with the seconds from start to its
+// first byte. It goes by the monotonic clock, which nobody can set.
 type stamper struct {
 	out     io.Writer
 	start   time.Time
 	midLine bool
 }
 
-// Write fails as out does.
+// Write fails when out does.
 func (s *stamper) Write(p []byte) (int, error) {
 	stamp := fmt.Appendf(nil, "[%9.3f] ", time.Since(s.start).Seconds())
 	var text []byte
@@ -38,7 +38,7 @@ func (s *stamper) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// bounded writes to out until its room is used up, and then fails with errFlood.
+// bounded writes to out until its room is used up, then fails with errFlood.
 type bounded struct {
 	out  io.Writer
 	room int
@@ -51,7 +51,7 @@ func (b *bounded) Write(p []byte) (int, error) {
 	return b.out.Write(p)
 }
 
-// maxQEMULog is how much of QEMU's own messages is kept, in bytes: the start,
+// maxQEMULog is how many bytes of QEMU's own messages are kept: the start,
 // which says why it gave up.
 const maxQEMULog = 1 << 20
 
@@ -61,7 +61,7 @@ type head struct {
 	text strings.Builder
 }
 
-// Write takes everything; it fails as the file does.
+// Write takes everything, and fails when the file does.
 func (h *head) Write(p []byte) (int, error) {
 	kept := p[:min(len(p), maxQEMULog-h.text.Len())]
 	h.text.Write(kept)

@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// However a console comes in pieces, each line gets one stamp, and the rest is
-// what was printed, byte by byte.
+// TestStamper checks that each line gets one stamp and is otherwise copied byte
+// for byte, no matter how the console's output is split.
 func TestStamper(t *testing.T) {
 	console := "first\nsecond\r\n\n" + strings.Repeat("\x00\xff", 100) + "\nno newline"
 	stamp := regexp.MustCompile(`(?m)^\[ +\d+\.\d{3}\] `)

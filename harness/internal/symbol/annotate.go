@@ -12,12 +12,12 @@ import (
 )
 
 // place is how the kernel prints an address (%pS): function+0xoffset/0xsize,
-// with the module behind it. Newer ones print a module's build id as well.
+// followed by the module. Newer kernels also print a module's build id.
 var place = regexp.MustCompile(`([A-Za-z_][A-Za-z0-9_.$]*)\+0x([0-9a-f]{1,8})/0x([0-9a-f]{1,8})(?: \[([A-Za-z0-9_]+)(?: [0-9a-f]+)?\])?`)
 
-// counter marks a line that has the very instruction, where others have the one
-// behind a call: an architecture's program counter, and the place of a WARN or a
-// BUG.
+// counter matches lines that have the address of the instruction itself: an
+// architecture's program counter, and the place of a WARN or a BUG. Other lines
+// have the address after a call.
 var counter = func() *regexp.Regexp {
 	expr := `WARNING: |kernel BUG at `
 	for _, t := range target.All() {
@@ -26,13 +26,13 @@ var counter = func() *regexp.Regexp {
 	return regexp.MustCompile(expr)
 }()
 
-// Annotate returns the lines of a kernel's report with the source lines behind
-// each address that is known:
+// Annotate returns the lines of a kernel's report, adding the source lines of
+// each address that it knows:
 //
 //	read_proc+0x1f/0x60 [kheaders] (kheaders.c:52, inlined in read_proc at kheaders.c:80)
 //
-// open returns the object of a module, of vmlinux when the name is empty, or
-// nil. Annotate returns nil when no address is known.
+// open returns the object of a module, or vmlinux for an empty name, or nil. If
+// no address is known, Annotate returns nil.
 func Annotate(lines []string, open func(module string) *Object) []string {
 	exact := map[string]bool{}
 	for _, line := range lines {

@@ -3,11 +3,12 @@
 // Package symbol finds the source lines of the addresses in a kernel's report,
 // which the kernel prints as function+offset/size.
 //
-// The kernel's own scripts for it, decode_stacktrace.sh and faddr2line, are not
-// used: the first lets a shell evaluate what a guest has printed, and takes a
-// module's .init.text for its .text; the second reads the whole of vmlinux for
-// each address. What is not certain is not said here: a function of which there
-// are several, or one of another size than was printed, has no lines.
+// The kernel has scripts for this, decode_stacktrace.sh and faddr2line, but
+// they do not fit: the first lets a shell evaluate what a guest printed, and
+// mistakes a module's .init.text for its .text; the second reads all of vmlinux
+// for each address. This package says only what is certain. If several
+// functions match, or the printed size is not the function's, there are no
+// lines.
 package symbol
 
 import (
@@ -22,35 +23,36 @@ import (
 	"slices"
 )
 
-// ErrNoLines is the error of a file without debug information.
+// ErrNoLines says that a file has no debug information.
 var ErrNoLines = errors.New("no debug information")
 
 // Object is a vmlinux or a module with its debug information.
 type Object struct {
 	dwarf     *dwarf.Data
 	functions map[string][]function
-	// roots are the directories that the names of source files are shortened by.
+	// roots are the directories that source file names are relative to.
 	roots []string
 }
 
-// function is a function's place in an object.
+// function is where a function is in an object.
 type function struct {
 	address uint64
-	// size is the function's own, room what there is up to the next one. The
-	// kernel prints the latter.
+	// size is the function's own size, room the distance to the next
+	// function. The kernel prints the latter.
 	size, room uint64
 }
 
 // Frame is a place in the source.
 type Frame struct {
-	// Function is the function's name; File and Line are where in it.
+	// Function is the function's name, File and Line the place in it.
 	Function string
 	File     string
 	Line     int
 }
 
-// Open reads an ELF file. It fails with [ErrNoLines] when the file has no debug
-// information. Source files below one of the roots are named from there.
+// Open reads an ELF file. It fails with [ErrNoLines] if the file has no debug
+// information. The names of source files below one of the roots are relative to
+// that root.
 func Open(path string, roots ...string) (*Object, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -80,9 +82,9 @@ func Open(path string, roots ...string) (*Object, error) {
 	return o, nil
 }
 
-// layOut gives the sections of an object file, which all begin at zero, addresses
-// of their own, so that a place in .init.text is not one in .text. It does so by
-// moving the symbols, to which the relocations of the debug information refer.
+// layOut gives each section of an object file its own addresses. They all begin
+// at zero, so a place in .init.text would look like one in .text. It moves the
+// symbols, because the debug information's relocations refer to these.
 func layOut(file *elf.File, text []byte) error {
 	starts := make([]uint64, len(file.Sections))
 	const page = 1 << 12
@@ -145,8 +147,8 @@ func (o *Object) index(file *elf.File, symbols []elf.Symbol) {
 	}
 }
 
-// find returns the address of offset in the function that the kernel says has
-// the given size, if there can be no other.
+// find returns the address of offset in the function that has the given size
+// according to the kernel. It fails if several functions match.
 func (o *Object) find(name string, offset, size uint64) (uint64, bool) {
 	list := o.functions[name]
 	fits := func(match func(function) bool) []function {
@@ -160,8 +162,8 @@ func (o *Object) find(name string, offset, size uint64) (uint64, bool) {
 	}
 	found := fits(func(f function) bool { return f.room == size || f.size == size })
 	if len(found) == 0 {
-		// A module's last function has, for the kernel, all that is left of
-		// its pages.
+		// For the kernel, a module's last function has the rest of its
+		// pages.
 		found = fits(func(f function) bool { return f.room < size && len(list) == 1 })
 	}
 	if len(found) != 1 {
@@ -171,8 +173,8 @@ func (o *Object) find(name string, offset, size uint64) (uint64, bool) {
 }
 
 // Frames returns what is at an address: the source line in the innermost
-// inlined function, then that of each call, out to the function itself. It is
-// empty when that is not certain.
+// inlined function, then the line of each call, out to the function itself. It
+// returns nothing if that is not certain.
 func (o *Object) Frames(name string, offset, size uint64) []Frame {
 	pc, ok := o.find(name, offset, size)
 	if !ok {
@@ -211,9 +213,9 @@ func (o *Object) Frames(name string, offset, size uint64) []Frame {
 	}
 }
 
-// line returns the line of an address. LineReader's own SeekPC takes the sequences
-// of a table to be in the order of their addresses, and a compiler has one for
-// each section.
+// line returns the line of an address. LineReader's own SeekPC expects a
+// table's sequences in the order of their addresses, but compilers emit one
+// sequence for each section.
 func line(lines *dwarf.LineReader, pc uint64) (dwarf.LineEntry, bool) {
 	var at, next dwarf.LineEntry
 	at.EndSequence = true
@@ -226,8 +228,8 @@ func line(lines *dwarf.LineReader, pc uint64) (dwarf.LineEntry, bool) {
 	return at, false
 }
 
-// chain returns the function that holds an address, and the inlined ones in it
-// that do, outermost first.
+// chain returns the function that contains an address, and the inlined
+// functions within it that do, outermost first.
 func (o *Object) chain(reader *dwarf.Reader, unit *dwarf.Entry, pc uint64) ([]*dwarf.Entry, error) {
 	reader.Seek(unit.Offset)
 	if _, err := reader.Next(); err != nil {
@@ -240,8 +242,9 @@ func (o *Object) chain(reader *dwarf.Reader, unit *dwarf.Entry, pc uint64) ([]*d
 			return chain, err
 		}
 		if e.Tag == 0 {
-			// The end of some entry's children. When they are those of the
-			// innermost that holds the address, or of the unit, that was all.
+			// An entry's children end here. If the entry is the
+			// innermost one that contains the address, or the unit,
+			// we are done.
 			if depth == 0 {
 				return chain, nil
 			}
@@ -256,7 +259,7 @@ func (o *Object) chain(reader *dwarf.Reader, unit *dwarf.Entry, pc uint64) ([]*d
 				return nil, err
 			}
 			holds = slices.ContainsFunc(ranges, func(r [2]uint64) bool { return r[0] <= pc && pc < r[1] })
-		case dwarf.TagLexDwarfBlock: // what is inlined may be in one
+		case dwarf.TagLexDwarfBlock: // may contain inlined functions
 			if e.Children {
 				depth++
 			}
@@ -275,8 +278,8 @@ func (o *Object) chain(reader *dwarf.Reader, unit *dwarf.Entry, pc uint64) ([]*d
 	}
 }
 
-// name returns the name of a function, which may be that of the one that it is
-// an instance of.
+// name returns the name of a function. An instance of another function has that
+// function's name.
 func (o *Object) name(e *dwarf.Entry, otherwise string) string {
 	const far = 4 // longer chains of references do not occur
 	for range far {
@@ -300,7 +303,7 @@ func (o *Object) name(e *dwarf.Entry, otherwise string) string {
 	return otherwise
 }
 
-// short names a source file from its root.
+// short returns a source file's name relative to its root.
 func (o *Object) short(file string) string {
 	file = filepath.Clean(file)
 	for _, root := range o.roots {

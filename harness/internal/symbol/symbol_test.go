@@ -17,8 +17,8 @@ import (
 	"github.com/kheaders/kheaders/harness/target"
 )
 
-// program has functions at the start of two sections, one of them with another
-// one inlined.
+// program has functions at the start of two sections. One of them has another
+// function inlined.
 const program = `
 extern int sink;
 static inline __attribute__((always_inline)) void inner(int n)
@@ -45,8 +45,8 @@ __attribute__((noinline)) static int twice(int n)
 int user(int n) { return twice(n) + 1; }
 `
 
-// trap is the offset of a function's trap, from its code. What a trap looks like
-// is seen in a function that does nothing else.
+// trap returns the offset of a function's trap, found in its code. To know what
+// a trap looks like, it compiles a function that does nothing else.
 func trap(t *testing.T, a target.Target, file *elf.File, sym elf.Symbol) uint64 {
 	t.Helper()
 	alone, symbols := symbolsOf(t, compile(t, a, "alone", "void alone(void) { __builtin_trap(); }"))
@@ -120,7 +120,8 @@ func TestFrames(t *testing.T) {
 					if got := fmt.Sprint(o.Frames(name, trap(t, a, file, s), s.Size)); got != want {
 						t.Errorf("%s is at %s, want %s", name, got, want)
 					}
-					// A kernel rounds up to the next function.
+					// The kernel rounds up to the next
+					// function.
 					if got := o.Frames(name, 0, s.Size+8); len(got) == 0 {
 						t.Errorf("%s has no lines when it is 8 bytes longer", name)
 					}
@@ -219,7 +220,7 @@ func TestAnnotate(t *testing.T) {
 	if asked[""] != 1 || asked["other"] != 1 {
 		t.Errorf("asked for %v", asked)
 	}
-	// Others have another name for the program counter.
+	// Other architectures have another name for the program counter.
 	if got := symbol.Annotate([]string{"[    1.5] pc : " + place}, func(string) *symbol.Object { return o }); len(got) != 1 || !strings.HasSuffix(got[0], source) {
 		t.Errorf("got %q", got)
 	}

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-// Package toolchain knows the compilers that build kernels and modules: gcc, and
-// clang with the rest of LLVM.
+// Package toolchain knows the compilers that build kernels and modules: gcc,
+// and clang with the rest of LLVM.
 package toolchain
 
 import (
@@ -18,27 +18,27 @@ import (
 // architecture.
 type Toolchain struct {
 	target target.Target
-	// llvm is what the names of LLVM's programs end with; nil: it is gcc.
+	// llvm is the suffix of the names of LLVM's programs; nil means gcc.
 	llvm *string
 }
 
-// PackagedLLVM is what the names of the newest LLVM in Debian 12 end with, whose
-// plain clang is older than [oldestClang].
+// PackagedLLVM is the suffix of the newest LLVM in Debian 12. Its plain clang
+// is older than [oldestClang].
 const PackagedLLVM = "-19"
 
 // oldestClang is the first major version with the control-flow integrity that
-// kernels have since 6.1 (-fsanitize=kcfi).
+// kernels since 6.1 use (-fsanitize=kcfi).
 const oldestClang = 16
 
 // GCC returns the gcc for an architecture.
 func GCC(t target.Target) Toolchain { return Toolchain{target: t} }
 
-// LLVM returns the clang of which the programs' names end with a suffix.
+// LLVM returns the clang with that suffix in its programs' names.
 func LLVM(t target.Target, suffix string) Toolchain { return Toolchain{target: t, llvm: &suffix} }
 
 // Clang returns the clang for an architecture: the plain one, unless that is
-// missing or older than kernels want it. Whether the other one is there, it does
-// not tell.
+// missing or too old for kernels. It does not check that the other one is
+// installed.
 func Clang(ctx context.Context, t target.Target) Toolchain {
 	if out, err := version(ctx, "clang"); err == nil && clangMajor(out) >= oldestClang {
 		return LLVM(t, "")
@@ -48,7 +48,7 @@ func Clang(ctx context.Context, t target.Target) Toolchain {
 
 var reClang = regexp.MustCompile(`(?m)\bclang version (\d+)\.`)
 
-// clangMajor reads the major version from what clang says of itself, or 0.
+// clangMajor reads the major version from clang's output, or returns 0.
 func clangMajor(version string) int {
 	m := reClang.FindStringSubmatch(version)
 	if m == nil {
@@ -61,7 +61,7 @@ func clangMajor(version string) int {
 	return major
 }
 
-// Variables returns what selects the toolchain in the make of a kernel.
+// Variables returns the make variables that select the toolchain for a kernel.
 func (c Toolchain) Variables() []string {
 	if c.llvm == nil {
 		return []string{"ARCH=" + c.target.MakeArch, "CROSS_COMPILE=" + c.target.Cross()}
@@ -89,7 +89,7 @@ func (c Toolchain) program(gnu, llvm string) string {
 	return llvm + *c.llvm
 }
 
-// Identity returns what identifies the programs whose output is in a kernel. A
+// Identity returns what identifies the programs with output in a kernel. A
 // missing one is a [*run.NotFoundError].
 func (c Toolchain) Identity(ctx context.Context) ([]string, error) {
 	var versions []string
@@ -102,7 +102,7 @@ func (c Toolchain) Identity(ctx context.Context) ([]string, error) {
 	}
 	late := c.Archiver()
 	if c.llvm == nil {
-		late = "gcc" // for the programs that run during the build
+		late = "gcc" // for programs that run during the build
 	}
 	if _, err := run.Look(late); err != nil {
 		return nil, err
@@ -110,7 +110,7 @@ func (c Toolchain) Identity(ctx context.Context) ([]string, error) {
 	return versions, nil
 }
 
-// version returns what a program says of itself, in English.
+// version returns a program's version message, in English.
 func version(ctx context.Context, program string) (string, error) {
 	if _, err := run.Look(program); err != nil {
 		return "", err

@@ -13,7 +13,7 @@ import (
 	"github.com/kheaders/kheaders/harness/target"
 )
 
-// programs puts fake programs into PATH, alone: names, and what they say.
+// programs replaces PATH with fake programs, given by name and output.
 func programs(t *testing.T, says map[string]string) {
 	t.Helper()
 	dir := t.TempDir()

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Reads what the kernel's headers say of the running task. It compiles against
- * the headers alone, the way bcc does it, and is right if they are those of the
- * kernel that it is loaded into.
+ * Reads the running task, using the layout in the kernel's headers. It compiles
+ * against the headers alone, as with bcc, and its answers are right if they are
+ * the headers of the kernel that it is loaded into.
  */
 #include <linux/sched.h>
 #include <linux/cred.h>
@@ -24,7 +24,7 @@ static long (*const probe_read)(void *to, __u32 size, const void *from) =
 	value; \
 })
 
-/* The caller says what it wants to know; of 64 bits it gets the lower ones. */
+/* The caller chooses the question; of a 64-bit answer it gets the low half. */
 __section("raw_tracepoint/kheaders") __used
 int task(struct bpf_raw_tracepoint_args *ctx)
 {
