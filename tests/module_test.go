@@ -152,7 +152,7 @@ func TestModuleRefusesOtherHeaders(t *testing.T) {
 		moduleDir(t, dir, of.release, of.srcArch)
 		argv := []string{"make", "-C", k.Build, "M=" + dir, "ARCH=" + arch.MakeArch, "CROSS_COMPILE=" + arch.Cross()}
 		out, err := makeOutput(t, argv...)
-		want := fmt.Sprintf("error: kheaders_data.tar.xz has the headers of %s (%s), and this kernel is %s (%s)", of.release, of.srcArch, k.Release, arch.SrcArch)
+		want := fmt.Sprintf("error: kheaders_data.tar.xz has the headers of %s (%s), but this kernel is %s (%s)", of.release, of.srcArch, k.Release, arch.SrcArch)
 		if err == nil || !strings.Contains(out, want) || strings.Contains(out, "CC [M]") {
 			t.Errorf("error %v, want one before anything is compiled, and %q; it printed:\n%s", err, want, out)
 		}

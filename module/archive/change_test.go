@@ -12,7 +12,7 @@ import (
 	"github.com/kheaders/kheaders/module/archive"
 )
 
-// changingFS is a kernel one of whose headers changes between two looks.
+// changingFS is a kernel with a header that changes between two calls of Stat.
 type changingFS struct {
 	fstest.MapFS
 	before, after fstest.MapFile

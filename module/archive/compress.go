@@ -17,19 +17,19 @@ import (
 )
 
 const (
-	// xzBlockBytes is how much of the tar goes into one block. About two blocks
-	// make a kernel's headers: more would cost bytes. It must not depend on the
-	// machine, or the bytes would.
+	// xzBlockBytes is how much of the tar goes into one block. A kernel's headers
+	// make about two blocks; more blocks would make the archive larger. It must
+	// not depend on the machine, or the bytes would too.
 	xzBlockBytes = 17 << 20
-	// xzDictBits encodes the dictionary's size, see [parseBlock]: 22 is 8 MiB.
+	// xzDictBits is the encoded dictionary size, see [parseBlock]: 22 is 8 MiB.
 	xzDictBits  = 22
 	xzDictBytes = 8 << 20
 	// xzCheck is the number of crc64 among the [checks].
 	xzCheck = 0x4
 )
 
-// NewXZWriter is a [Compressor] that needs no other program: quick, and its
-// output is about 30 % larger than the xz program's. Blocks are compressed in
+// NewXZWriter is a [Compressor] that needs no external program. It is fast, but
+// its output is about 30 % larger than the xz program's. It compresses blocks in
 // parallel; the bytes do not depend on how many at a time.
 func NewXZWriter(ctx context.Context, w io.Writer) (io.WriteCloser, error) {
 	return newXZWriter(ctx, w, xzBlockBytes), nil
@@ -44,17 +44,17 @@ func newXZWriter(ctx context.Context, w io.Writer, blockBytes int) *xzWriter {
 	return x
 }
 
-// xzWriter cuts what is written to it into blocks.
+// xzWriter splits what is written to it into blocks.
 type xzWriter struct {
 	ctx        context.Context
 	w          io.Writer
 	blockBytes int
 	block      *xzBlock      // the one being filled, or nil
-	slots      chan struct{} // holds one for each block being compressed
-	order      chan *xzBlock // blocks as they follow one another
+	slots      chan struct{} // one element per block being compressed
+	order      chan *xzBlock // the blocks, in output order
 	ended      chan struct{} // closed when emit has ended
-	index      []record      // of emit, then of Close
-	err        error         // of emit, once it has ended
+	index      []record      // owned by emit, then by Close
+	err        error         // set by emit before it ends
 }
 
 func (x *xzWriter) Write(p []byte) (int, error) {
@@ -73,11 +73,11 @@ func (x *xzWriter) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// begin starts a block, as soon as a processor is free for it.
+// begin starts a block as soon as a processor is free.
 func (x *xzWriter) begin() error {
 	select {
 	case x.slots <- struct{}{}:
-	case <-x.ended: // early: nothing can be written any more
+	case <-x.ended: // early: nothing more can be written
 		return x.err
 	case <-x.ctx.Done():
 		return context.Cause(x.ctx)
@@ -99,7 +99,7 @@ func (x *xzWriter) begin() error {
 	return nil
 }
 
-// Close ends the stream: the last block, the index, the footer.
+// Close ends the stream with the last block, the index and the footer.
 func (x *xzWriter) Close() error {
 	if x.block != nil {
 		x.block.end()
@@ -123,7 +123,7 @@ func (x *xzWriter) Close() error {
 	return err
 }
 
-// emit writes the header and the blocks, in their order.
+// emit writes the header, then the blocks in order.
 func (x *xzWriter) emit() {
 	defer close(x.ended)
 	flags := []byte{0, xzCheck}
@@ -144,16 +144,16 @@ func (x *xzWriter) emit() {
 	}
 }
 
-// xzBlock is a part of the tar on its way through the encoder, which starts
-// before the block is full.
+// xzBlock is a part of the tar on its way through the encoder. The encoder
+// starts before the block is full.
 type xzBlock struct {
 	ctx  context.Context
-	done chan struct{} // closed when the rest is final
+	done chan struct{} // closed when the other fields no longer change
 
 	mu    sync.Mutex
 	cond  sync.Cond
 	text  []byte
-	taken int  // of text, by the encoder
+	taken int  // how much of text the encoder has
 	whole bool // no more text will come
 
 	lzma2 bytes.Buffer
@@ -161,7 +161,7 @@ type xzBlock struct {
 	err   error
 }
 
-// fill takes from p what fits into the block. Nothing fits into a full one.
+// fill takes as much of p as fits into the block: 0 bytes when it is full.
 func (b *xzBlock) fill(p []byte) int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -172,7 +172,7 @@ func (b *xzBlock) fill(p []byte) int {
 	return n
 }
 
-// end says that no more comes.
+// end marks the block as complete.
 func (b *xzBlock) end() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -180,8 +180,8 @@ func (b *xzBlock) end() {
 	b.cond.Broadcast()
 }
 
-// next waits for text that the encoder has not had yet; there is none at the
-// end.
+// next waits for text that the encoder has not seen yet. It returns none at the
+// end of the block.
 func (b *xzBlock) next() ([]byte, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -196,8 +196,8 @@ func (b *xzBlock) next() ([]byte, error) {
 	return text, nil
 }
 
-// compress encodes the block. Nearly all of it is text in which the position of
-// a byte says nothing and the byte before says much: PB is 0 and LC 4.
+// compress encodes the block. Nearly all of it is text, where a byte's position
+// predicts nothing and the byte before it a lot: hence PB 0 and LC 4.
 func (b *xzBlock) compress() error {
 	out, err := lzma.Writer2Config{Properties: &lzma.Properties{LC: 4}, DictCap: xzDictBytes}.NewWriter2(&b.lzma2)
 	if err != nil {
@@ -219,13 +219,13 @@ func (b *xzBlock) compress() error {
 	}
 }
 
-// write writes the finished block, its sizes in its header.
+// write writes the finished block, with its sizes in the header.
 func (b *xzBlock) write(w io.Writer) (record, error) {
 	sizes := binary.AppendUvarint(nil, uint64(b.lzma2.Len()))
 	sizes = binary.AppendUvarint(sizes, uint64(len(b.text)))
 	header := append([]byte{0, 0xc0}, sizes...)
 	header = pad(append(header, lzma2Filter, 1, xzDictBits))
-	header[0] = byte(len(header) / 4) // with the sum, and counted from 0
+	header[0] = byte(len(header) / 4) // words, including the checksum, minus one
 	header = sum32(header)
 	unpadded := len(header) + b.lzma2.Len() + checks[xzCheck].size
 	tail := b.check.Sum(make([]byte, -b.lzma2.Len()&3))
@@ -237,8 +237,8 @@ func (b *xzBlock) write(w io.Writer) (record, error) {
 	return record{unpadded: int64(unpadded), size: int64(len(b.text))}, nil
 }
 
-// pad adds zeros up to a multiple of four bytes.
+// pad appends zeros up to a multiple of four bytes.
 func pad(b []byte) []byte { return append(b, make([]byte, -len(b)&3)...) }
 
-// sum32 adds the CRC32 of what is there.
+// sum32 appends the CRC32 of b to b.
 func sum32(b []byte) []byte { return binary.LittleEndian.AppendUint32(b, crc32.ChecksumIEEE(b)) }

@@ -17,12 +17,12 @@ import (
 )
 
 // This file reads the .xz container (The .xz File Format, version 1.2.1). The
-// library's own reader believes a block's header about how much memory to
-// allocate, and tells nothing about the container; so only the LZMA2 data goes
-// to the library.
+// library's own reader allocates as much memory as a block's header asks for,
+// and exposes nothing about the container. So only the LZMA2 data goes to the
+// library.
 
-// ErrFormat is wrapped by all errors that say that an archive is damaged, or
-// is none.
+// ErrFormat is wrapped by every error about an archive that is damaged, or not
+// an archive at all.
 var ErrFormat = errors.New("not a valid headers archive")
 
 func badFormat(format string, args ...any) error {
@@ -46,7 +46,7 @@ type container struct {
 	blocks    []block
 }
 
-// checks are the integrity checks by their number in the stream's flags.
+// checks maps the number in the stream's flags to the integrity check.
 var checks = map[byte]struct {
 	name string
 	size int
@@ -58,7 +58,7 @@ var checks = map[byte]struct {
 	0xa: {"sha256", 32, sha256.New},
 }
 
-// reversed sums in little-endian order, as .xz stores it.
+// reversed returns its sum in little-endian order, as .xz stores it.
 type reversed struct{ hash.Hash }
 
 func (r reversed) Sum(b []byte) []byte {
@@ -70,19 +70,19 @@ func (r reversed) Sum(b []byte) []byte {
 }
 
 const (
-	streamHeaderSize = 12 // and the footer's
+	streamHeaderSize = 12 // the footer has the same size
 	streamMagic      = "\xfd7zXZ\x00"
 	footerMagic      = "YZ"
 	lzma2Filter      = 0x21
 )
 
-// parseContainer finds the blocks of data, last stream first, and checks all
-// that can be checked without decompressing. tarBytes limits the size of the
-// content, dictBytes the memory that a block may ask for.
+// parseContainer finds the blocks in data, last stream first, and checks
+// everything that can be checked without decompressing. tarBytes limits the size
+// of the content, dictBytes the memory that a block may ask for.
 func parseContainer(data []byte, tarBytes, dictBytes int64) (container, error) {
 	var c container
 	for end := len(data); end > 0; {
-		// Streams may be followed by zeros, four at a time.
+		// Zeros may follow a stream, in multiples of four.
 		if end >= 4 && zero(data[end-4:end]) {
 			end -= 4
 			continue
@@ -111,8 +111,7 @@ func parseContainer(data []byte, tarBytes, dictBytes int64) (container, error) {
 	return c, nil
 }
 
-// parseStream parses the stream that ends where data ends, and returns where
-// it starts.
+// parseStream parses the stream at the end of data, and returns where it starts.
 func parseStream(data []byte, dictBytes int64) (int, container, error) {
 	fail := func(format string, args ...any) (int, container, error) {
 		return 0, container{}, badFormat(format, args...)
@@ -186,7 +185,7 @@ func parseIndex(data []byte) ([]record, error) {
 	}
 	body = body[1:]
 	count, body := number(body)
-	// A record has two bytes at the least.
+	// A record takes at least two bytes.
 	if count < 0 || count > int64(len(body)/2) {
 		return nil, badFormat("the xz index is damaged")
 	}
@@ -241,7 +240,7 @@ func parseBlock(data []byte, r record, checkSize int, dictBytes int64) (block, e
 	if len(rest) < 3 || rest[0] != lzma2Filter || rest[1] != 1 || !zero(rest[3:]) {
 		return fail("an xz block has another filter than LZMA2")
 	}
-	// The size is 2 or 3 times a power of two; 40 stands for all of 4 GiB.
+	// The size is 2 or 3 times a power of two, up to 40 for 4 GiB.
 	bits := rest[2]
 	if bits > 40 {
 		return fail("the dictionary of an xz block has no valid size")
@@ -257,9 +256,9 @@ func parseBlock(data []byte, r record, checkSize int, dictBytes int64) (block, e
 	return b, nil
 }
 
-// chunks walks the chunks of LZMA2 data. It returns how many bytes they hold,
-// or -1 when they do not end where data does, and the parameters of the first
-// that is compressed.
+// chunks walks the chunks of LZMA2 data. It returns how many bytes they unpack
+// to, or -1 when they do not end where data does, and the parameters of the
+// first compressed chunk.
 func chunks(data []byte) (size int64, params string) {
 	for len(data) > 0 {
 		control, n := data[0], 3
@@ -293,8 +292,7 @@ func chunks(data []byte) (size int64, params string) {
 	return -1, ""
 }
 
-// number reads a number of variable length. It returns -1 for one that is
-// malformed.
+// number reads a variable-length number. It returns -1 for a malformed one.
 func number(data []byte) (int64, []byte) {
 	n := int64(0)
 	for i, c := range data {
@@ -318,7 +316,7 @@ func zero(data []byte) bool {
 	return true
 }
 
-// reader decompresses the blocks one after the other.
+// reader returns a reader that decompresses the blocks in order.
 func (c container) reader() io.Reader {
 	return &containerReader{c: c}
 }
@@ -337,7 +335,7 @@ func (r *containerReader) Read(p []byte) (int, error) {
 			b := r.c.blocks[0]
 			r.c.blocks = r.c.blocks[1:]
 			in := bytes.NewReader(b.lzma2)
-			// The content is no larger than the dictionary need be.
+			// The dictionary need not be larger than the content.
 			dict := max(lzma.MinDictCap, min(b.dict, b.size))
 			out, err := lzma.Reader2Config{DictCap: int(dict)}.NewReader2(in)
 			if err != nil {
@@ -378,7 +376,7 @@ func (r *blockReader) Read(p []byte) (int, error) {
 		r.sum.Write(p[:n])
 	}
 	if err == nil || n > 0 && errors.Is(err, io.EOF) {
-		return n, nil // its end will come again
+		return n, nil // the next Read sees io.EOF again
 	}
 	switch {
 	case !errors.Is(err, io.EOF):

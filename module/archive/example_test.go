@@ -14,8 +14,8 @@ import (
 	"github.com/kheaders/kheaders/module/archive"
 )
 
-// A kernel that was built in its source tree, of three headers. For a real one,
-// FS is os.DirFS("/") and Source the path below that.
+// A tiny kernel that was built in its source tree. For a real one, FS is
+// os.DirFS("/") and Source the path below that.
 func Example() {
 	tree := fstest.MapFS{}
 	for name, text := range map[string]string{
@@ -33,7 +33,7 @@ func Example() {
 		log.Fatal(err)
 	}
 
-	// The limits keep a hostile archive from using up what there is.
+	// The limits keep a hostile archive from using up memory and disk.
 	info, err := archive.Walk(context.Background(), &packed, archive.DefaultLimits, func(e archive.Entry, _ io.Reader) error {
 		fmt.Println(e.Name)
 		return nil

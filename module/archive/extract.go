@@ -15,12 +15,12 @@ import (
 	"slices"
 )
 
-// Extract unpacks an archive into the new directory name, right below parent.
-// The directory may exist when it is empty; otherwise the error wraps
-// [fs.ErrExist]. It appears whole or not at all: the archive is unpacked
-// beside it and the result renamed. Only regular files (0644) and directories
-// (0755) are made, all of them inside; a link becomes a copy of what it leads to,
-// and an archive with anything else is refused. Time stamps are those of the
+// Extract unpacks an archive into a new directory, name, directly below parent.
+// An empty directory may exist already; anything else there is an error that
+// wraps [fs.ErrExist]. The directory appears whole or not at all: Extract unpacks
+// beside it and renames the result. It creates only regular files (0644) and
+// directories (0755), all of them inside. A link becomes a copy of its target;
+// an archive with anything else is refused. Time stamps are those of the
 // extraction.
 func Extract(ctx context.Context, r io.Reader, parent *os.Root, name string, limits Limits) (_ Info, err error) {
 	if !fs.ValidPath(name) || name == "." || path.Dir(name) != "." {
@@ -50,7 +50,7 @@ func Extract(ctx context.Context, r io.Reader, parent *os.Root, name string, lim
 	if err = errors.Join(err, e.close()); err != nil {
 		return Info{}, err
 	}
-	// Only an empty directory gives way.
+	// Remove fails unless the directory is empty.
 	if err := parent.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return Info{}, fmt.Errorf("replacing %s: %w", name, err)
 	}
@@ -60,7 +60,7 @@ func Extract(ctx context.Context, r io.Reader, parent *os.Root, name string, lim
 	return info, nil
 }
 
-// vacant checks that name is missing, or an empty directory.
+// vacant checks that name does not exist or is an empty directory.
 func vacant(parent *os.Root, name string) error {
 	info, err := parent.Lstat(name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -85,8 +85,8 @@ func vacant(parent *os.Root, name string) error {
 	return errors.Join(err, dir.Close())
 }
 
-// extractor writes the entries. It keeps the directory of the last file open:
-// most files lie beside the one before them.
+// extractor writes the entries. It keeps the last file's directory open, since
+// most files are in the same directory as the one before.
 type extractor struct {
 	top     *os.Root
 	dir     *os.Root
@@ -99,7 +99,7 @@ func (e *extractor) add(entry Entry, text io.Reader) (err error) {
 		return nil
 	}
 	if entry.Link != "" {
-		e.links[entry.Name] = entry.Link // which may come later
+		e.links[entry.Name] = entry.Link // the target may come later
 		return nil
 	}
 	if err := e.enter(path.Dir(entry.Name)); err != nil {
@@ -123,7 +123,7 @@ func (e *extractor) add(entry Entry, text io.Reader) (err error) {
 	return nil
 }
 
-// copyLinks puts copies of what they lead to in the place of the links.
+// copyLinks replaces each link with a copy of its target.
 func (e *extractor) copyLinks() error {
 	for _, name := range slices.Sorted(maps.Keys(e.links)) {
 		from, err := followLink(e.links, name)

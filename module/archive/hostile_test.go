@@ -16,7 +16,7 @@ import (
 	"github.com/kheaders/kheaders/module/archive"
 )
 
-// hostile are archives that must be refused whole.
+// hostile returns archives that the reader must refuse.
 func hostile(tb testing.TB) map[string][]byte {
 	var many []tar.Header
 	for i := range tight.Entries {
@@ -87,12 +87,13 @@ func hostile(tb testing.TB) map[string][]byte {
 	}
 }
 
-// bigDictionary is an archive whose block asks for a dictionary of 32 MiB.
+// bigDictionary returns an archive with a block that asks for a dictionary of
+// 32 MiB.
 func bigDictionary(tb testing.TB) []byte {
 	return compress(tb, xz.WriterConfig{DictCap: 32 << 20}, write(tb, toyTrees(kernel()), archive.Options{}))
 }
 
-// tight are limits just above what the toy kernel needs.
+// tight is just above what the toy kernel needs.
 var tight = archive.Limits{ArchiveBytes: 20 << 10, TarBytes: 64 << 10, DictBytes: 8 << 20, Entries: 18}
 
 func TestReadRefuses(t *testing.T) {
@@ -128,7 +129,7 @@ func isLimit(err error) bool {
 	return ok
 }
 
-// TestReadEveryDamage flips a bit of each byte: the checks leave none unseen.
+// TestReadEveryDamage flips a bit in each byte: the checks must notice them all.
 func TestReadEveryDamage(t *testing.T) {
 	good := toyArchive(t)
 	for i := range good {

@@ -10,8 +10,8 @@ func isIdent(c byte) bool {
 	return c == '_' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c >= 0x80
 }
 
-// newlineEnd returns the end of the line break at src[i], for which the end of
-// the text counts, or 0 when there is none.
+// newlineEnd returns the end of the line break at src[i], or 0 when there is
+// none. The end of the text counts as a line break.
 func newlineEnd(src []byte, i int) int {
 	switch {
 	case i == len(src):
@@ -25,7 +25,7 @@ func newlineEnd(src []byte, i int) int {
 }
 
 // spliceEnd returns the end of the line continuation that starts at src[i], or
-// 0 when none does. Compilers allow blanks between the backslash and the end
+// 0 when there is none. Compilers allow blanks between the backslash and the end
 // of the line.
 func spliceEnd(src []byte, i int) int {
 	if src[i] != '\\' {
@@ -41,13 +41,14 @@ func spliceEnd(src []byte, i int) int {
 	return 0
 }
 
-// endsInSplice tells whether line, which a newline ended, goes on in the next.
+// endsInSplice reports whether line, which ended in a newline, continues on the
+// next one.
 func endsInSplice(line []byte) bool {
 	line = bytes.TrimRight(bytes.TrimSuffix(line, []byte("\r")), " \t\f\v")
 	return len(line) > 0 && line[len(line)-1] == '\\'
 }
 
-// skipSplices returns the first position from i on that starts no line
+// skipSplices returns the first position from i on that does not start a line
 // continuation.
 func skipSplices(src []byte, i int) int {
 	for i < len(src) {
@@ -60,8 +61,8 @@ func skipSplices(src []byte, i int) int {
 	return i
 }
 
-// lineEnd returns the position of the newline that ends the logical line in
-// which src[i] stands, or the end of src.
+// lineEnd returns the position of the newline that ends the logical line around
+// src[i], or the end of src.
 func lineEnd(src []byte, i int) int {
 	start := i
 	for {
@@ -78,8 +79,8 @@ func lineEnd(src []byte, i int) int {
 	}
 }
 
-// commentEnd returns the end of the block comment whose text starts at src[i],
-// or -1 when it has none.
+// commentEnd returns the end of the block comment that has its text at src[i],
+// or -1 when the comment is not terminated.
 func commentEnd(src []byte, i int) int {
 	for {
 		n := bytes.IndexByte(src[i:], '*')
@@ -93,7 +94,7 @@ func commentEnd(src []byte, i int) int {
 	}
 }
 
-// isRaw tells whether a quote after text opens a raw string, which GNU C has
+// isRaw reports whether a quote after text opens a raw string, which GNU C takes
 // from C++: R"delimiter(text)delimiter".
 func isRaw(text []byte) bool {
 	i := len(text)
@@ -107,8 +108,8 @@ func isRaw(text []byte) bool {
 	return false
 }
 
-// rawEnd returns the end of the raw string whose delimiter starts at src[i],
-// or 0 when there is no such string.
+// rawEnd returns the end of the raw string that has its delimiter at src[i], or
+// 0 when there is none.
 func rawEnd(src []byte, i int) int {
 	open := bytes.IndexByte(src[i:min(len(src), i+17)], '(')
 	if open < 0 || bytes.ContainsAny(src[i:i+open], " )\\\t\v\f\n\r\"") {

@@ -18,52 +18,52 @@ import (
 	"time"
 )
 
-// Info tells what an archive is.
+// Info describes an archive.
 type Info struct {
-	// Release is the kernel's release, as uname -r prints it; empty when
-	// the archive has no include/generated/utsrelease.h.
+	// Release is the kernel release, as uname -r prints it; empty when the
+	// archive has no include/generated/utsrelease.h.
 	Release string `json:"release"`
 	// SrcArch is the name of the directory below arch/.
 	SrcArch string `json:"srcarch"`
 	// Bits is the size of the kernel's pointers: 32 or 64.
 	Bits int `json:"bits"`
-	// Files and Dirs count the entries, the root directory among them.
+	// Files and Dirs count the entries, including the root directory.
 	Files int `json:"files"`
 	Dirs  int `json:"dirs"`
-	// Links counts the symbolic links, which the kernel's own generator
-	// leaves in its archives.
+	// Links counts the symbolic links. Archives of the kernel's own generator
+	// have some.
 	Links int `json:"links"`
-	// HeaderBytes is the size of all headers.
+	// HeaderBytes is the total size of the headers.
 	HeaderBytes int64 `json:"header_bytes"`
 	// TarBytes is the size of the tar.
 	TarBytes int64 `json:"tar_bytes"`
-	// ModTime is the latest time stamp of the entries.
+	// ModTime is the latest time stamp of any entry.
 	ModTime time.Time `json:"mod_time"`
 	// Size and SHA256 (in hex) are those of the archive itself.
-	Size   int64  `json:"size"`
-	SHA256 string `json:"sha256"`
-	// Compression says how it is compressed.
+	Size        int64       `json:"size"`
+	SHA256      string      `json:"sha256"`
 	Compression Compression `json:"compression"`
 }
 
 // Compression says how an archive is compressed.
 type Compression struct {
-	// Check is the integrity check: none, crc32, crc64, sha256.
+	// Check is the integrity check: none, crc32, crc64 or sha256.
 	Check string `json:"check"`
 	// Streams and Blocks count the parts; blocks can be decompressed in
 	// parallel.
 	Streams int `json:"streams"`
 	Blocks  int `json:"blocks"`
-	// DictBytes is the largest dictionary, the memory that a reader needs.
+	// DictBytes is the size of the largest dictionary: the memory that a reader
+	// needs.
 	DictBytes int64 `json:"dict_bytes"`
-	// LZMA holds the parameters of the coder, such as "lc=3,lp=0,pb=2".
+	// LZMA has the coder's parameters, such as "lc=3,lp=0,pb=2".
 	LZMA string `json:"lzma,omitempty"`
 }
 
-// Limits bound what reading an archive may cost. Zero values stand for those
-// of [DefaultLimits].
+// Limits bounds what reading an archive may cost. A zero field means the value
+// in [DefaultLimits].
 type Limits struct {
-	// ArchiveBytes bounds the archive itself, which is held in memory.
+	// ArchiveBytes bounds the archive itself, which is read into memory.
 	ArchiveBytes int64
 	// TarBytes bounds the tar, and with it the content.
 	TarBytes int64
@@ -73,7 +73,7 @@ type Limits struct {
 	Entries int
 }
 
-// DefaultLimits are many times what a kernel has.
+// DefaultLimits is many times what any kernel needs.
 var DefaultLimits = Limits{
 	ArchiveBytes: 64 << 20,
 	TarBytes:     1 << 30,
@@ -100,9 +100,9 @@ func (l Limits) orDefault() Limits {
 
 // LimitError says that an archive is larger than the reader allows.
 type LimitError struct {
-	// What is being counted.
+	// What is what was counted.
 	What string
-	// Limit is the most that is allowed.
+	// Limit is the maximum.
 	Limit int64
 }
 
@@ -111,32 +111,32 @@ func (e *LimitError) Error() string {
 	return fmt.Sprintf("the archive has more than %d %s", e.Limit, e.What)
 }
 
-// Entry is a file, a directory or a symbolic link of an archive.
+// Entry is a file, directory or symbolic link in an archive.
 type Entry struct {
-	// Name is its path, without a leading "./"; the root is ".". It is
-	// valid in the sense of [fs.ValidPath]: it leads nowhere else.
+	// Name is its path, without a leading "./"; the root is ".". It passes
+	// [fs.ValidPath], so it cannot lead out of the archive.
 	Name string
-	// Dir tells a directory from a file.
+	// Dir is true for directories.
 	Dir bool
-	// Size is that of a file, in bytes.
+	// Size is a file's length in bytes.
 	Size int64
-	// Link is where a symbolic link leads: to a file of the same archive, or
-	// to a link to one. It is named as from the archive's root, and comes
-	// before or after the link. Empty for files and directories.
+	// Link is the target of a symbolic link: a file in the same archive, or a
+	// link to one. The path is relative to the archive's root, and the target
+	// may come before or after the link. Empty for files and directories.
 	Link string
 }
 
-// Read reads a whole archive, checks it, and tells what it is. Errors wrap
-// [ErrFormat] when the archive is damaged or none, and are a [*LimitError]
-// when it is too large.
+// Read reads and checks a whole archive, and describes it. Errors wrap
+// [ErrFormat] when the archive is damaged or not an archive, and are a
+// [*LimitError] when it is too large.
 func Read(ctx context.Context, r io.Reader, limits Limits) (Info, error) {
 	return Walk(ctx, r, limits, func(Entry, io.Reader) error { return nil })
 }
 
-// Walk is [Read] with a look at each entry. visit gets the text of files, of
-// which it may leave as much unread as it likes. Entries come in the order of
-// the archive, a directory before what is in it and none twice. Until Walk
-// has returned without an error, nothing is known to be intact.
+// Walk is like [Read], and calls visit for each entry. visit may leave any part
+// of a file's text unread. Entries come in the order of the archive: a directory
+// comes before its contents, and nothing comes twice. The archive is known to be
+// intact only once Walk has returned without an error.
 func Walk(ctx context.Context, r io.Reader, limits Limits, visit func(e Entry, text io.Reader) error) (Info, error) {
 	limits = limits.orDefault()
 	data, err := io.ReadAll(io.LimitReader(r, limits.ArchiveBytes+1))
@@ -185,8 +185,8 @@ func Walk(ctx context.Context, r io.Reader, limits Limits, visit func(e Entry, t
 			return Info{}, err
 		}
 	}
-	// Only the rest of the stream shows that the blocks are intact. It must
-	// be empty, and the mark of the tar's end be there.
+	// The blocks are checked only when the stream is read to its end. The zeros
+	// that end a tar must be there, and nothing after them.
 	if n, err := io.Copy(io.Discard, in); err != nil {
 		return Info{}, tarError(err)
 	} else if n > in.zeros {
@@ -204,8 +204,8 @@ func Walk(ctx context.Context, r io.Reader, limits Limits, visit func(e Entry, t
 	return info, nil
 }
 
-// tarError gives errors of the tar reader our class, and leaves those of the
-// decompressor as they are.
+// tarError wraps an error of the tar reader in [ErrFormat]. The decompressor's
+// errors already are, and pass unchanged.
 func tarError(err error) error {
 	if errors.Is(err, ErrFormat) {
 		return err
@@ -232,7 +232,7 @@ func (t *tailReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// walker checks one entry after the other.
+// walker checks the entries in turn.
 type walker struct {
 	info   *Info
 	kinds  map[string]bool // true for directories
@@ -244,7 +244,7 @@ type walker struct {
 	autoconf, release []byte
 }
 
-// headBytes is how much of the headers that identify the kernel is kept.
+// headBytes is how much to keep of each header that identifies the kernel.
 const headBytes = 4 << 20
 
 func (w *walker) entry(header *tar.Header, text io.Reader) error {
@@ -294,7 +294,7 @@ func (w *walker) entry(header *tar.Header, text io.Reader) error {
 	}
 	w.info.Files++
 	w.sizes[name] = header.Size
-	// Sparse files are longer than what stands in the tar.
+	// Sparse files are longer than their data in the tar.
 	if w.info.HeaderBytes += header.Size; header.Size > w.limits.TarBytes || w.info.HeaderBytes > w.limits.TarBytes {
 		return &LimitError{What: "bytes of content", Limit: w.limits.TarBytes}
 	}
@@ -319,8 +319,8 @@ var (
 	bitsLine    = regexp.MustCompile(`(?m)^#define CONFIG_64BIT 1$`)
 )
 
-// resolve checks that every link leads to a file in the end, and that copies of
-// those would not be too much.
+// resolve checks that every link ends at a file, and that copies of those files
+// stay within the limit.
 func (w *walker) resolve() error {
 	content := w.info.HeaderBytes
 	for name := range w.links {
@@ -339,7 +339,8 @@ func (w *walker) resolve() error {
 	return nil
 }
 
-// followLink returns the first name after the link that is none itself.
+// followLink follows links from name, and returns the first name that is not a
+// link.
 func followLink(links map[string]string, name string) (string, error) {
 	at := name
 	for range maxLinks {
@@ -352,7 +353,7 @@ func followLink(links map[string]string, name string) (string, error) {
 	return "", badFormat("%s is a link that leads back to itself", name)
 }
 
-// identify tells which kernel the headers are from.
+// identify finds out which kernel the headers are from.
 func (w *walker) identify() error {
 	if w.autoconf == nil {
 		return badFormat("it has no %s", autoconf)

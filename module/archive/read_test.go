@@ -24,7 +24,7 @@ import (
 	"github.com/kheaders/kheaders/module/archive"
 )
 
-// toyArchive is the archive of the toy kernel.
+// toyArchive returns the archive of the toy kernel.
 func toyArchive(tb testing.TB) []byte {
 	tb.Helper()
 	return write(tb, toyTrees(kernel()), archive.Options{ModTime: stamp, Compress: archive.NewXZWriter})
@@ -47,8 +47,8 @@ func compress(tb testing.TB, config xz.WriterConfig, data []byte) []byte {
 	return b.Bytes()
 }
 
-// pack makes an archive of any entries: those that every archive needs, less
-// those of the same name, and then these.
+// pack makes an archive of the entries that every archive needs, followed by
+// the given ones.
 func pack(tb testing.TB, entries ...tar.Header) []byte {
 	tb.Helper()
 	var b bytes.Buffer
@@ -115,8 +115,8 @@ func TestRead(t *testing.T) {
 	}
 }
 
-// TestReadOfOthers reads what the xz program made of the toy kernel's tar, in
-// the ways that it has.
+// TestReadOfOthers reads archives that the xz program made of the toy kernel's
+// tar with various options.
 func TestReadOfOthers(t *testing.T) {
 	paths, err := filepath.Glob("testdata/xz/*.tar.xz")
 	if err != nil || len(paths) == 0 {
@@ -200,7 +200,7 @@ func TestExtract(t *testing.T) {
 		if names := names(t, parent); len(names) != 1 {
 			t.Errorf("%s: left %v", before, names)
 		}
-		// What was extracted packs to the same bytes.
+		// Packing it again gives the same bytes.
 		trees := archive.Trees{FS: os.DirFS(parent), Source: "out", SrcArch: "x86"}
 		if again := write(t, trees, archive.Options{ModTime: stamp, Compress: archive.NewXZWriter}); !bytes.Equal(again, data) {
 			t.Errorf("%s: what was extracted is not what was packed", before)
@@ -313,8 +313,8 @@ func names(t *testing.T, dir string) []string {
 	return names
 }
 
-// FuzzRead looks for archives that make the reader panic, hang, or accept what
-// it should not.
+// FuzzRead looks for archives that make the reader panic, hang or accept
+// something invalid.
 func FuzzRead(f *testing.F) {
 	f.Add(toyArchive(f))
 	for _, data := range hostile(f) {

@@ -7,23 +7,23 @@ import "bytes"
 // Strip appends src, a C header, to dst without its block comments and blank
 // lines, and returns the result.
 //
-// It sees the text as the preprocessor's lexer does: what looks like a comment
-// inside a string, a character constant, a header name or a // comment is
-// none, and an unmatched quote, as assembler text has them, reaches to the end
-// of its line. // comments and comments that hold "SPDX" stay.
+// It reads the text as the preprocessor's lexer does. What looks like a comment
+// inside a string, a character constant, a header name or a // comment is not
+// one. An unmatched quote, as in assembler text, extends to the end of its line.
+// // comments and comments that contain "SPDX" stay.
 //
 // The preprocessor reads the same tokens from the result, with white space
-// between the same ones: a comment between two tokens becomes a blank. The
-// blanks before a comment at the end of a line go with it, and so does a line
-// that is empty without its comments. Everything else stays byte for byte.
+// between the same ones: a comment between two tokens becomes a blank. Blanks
+// before a comment at the end of a line go with the comment, and a line that
+// has only comments goes altogether. Everything else stays byte for byte.
 func Strip(dst, src []byte) []byte {
 	s := stripper{src: src, dst: dst, base: len(dst), expect: expectHash}
 	s.run()
 	return s.dst
 }
 
-// expect is what a directive's lexer looks for: a header name is a token only
-// after #include.
+// expect is what the lexer looks for in a directive: a header name is a token
+// only after #include.
 type expect uint8
 
 const (
@@ -43,7 +43,7 @@ type stripper struct {
 	expect expect
 }
 
-// plain marks the bytes that never start anything that matters here.
+// plain marks the bytes that need no attention in the main loop.
 var plain = func() (t [256]bool) {
 	for i := range t {
 		t[i] = true
@@ -84,9 +84,9 @@ func (s *stripper) run() {
 	s.flush()
 }
 
-// directive consumes what is of interest at the start of a line and after
-// #include. It reports whether it consumed anything; what it leaves is for the
-// main loop.
+// directive consumes the tokens that matter at the start of a line and after
+// #include. It reports whether it consumed anything; the main loop takes the
+// rest.
 func (s *stripper) directive() bool {
 	c := s.src[s.pos]
 	switch {
@@ -94,8 +94,8 @@ func (s *stripper) directive() bool {
 		s.pos++
 		return true
 	case c == '/' || c == '\\':
-		// A comment or a continuation leaves us where we are in the
-		// directive. Any other token ends our interest.
+		// A comment or a continuation does not change what to expect. Any
+		// other token ends the part that matters here.
 		before := s.expect
 		next := skipSplices(s.src, s.pos+1)
 		comment := c == '/' && next < len(s.src) && s.src[next] == '*'
@@ -131,7 +131,7 @@ func (s *stripper) directive() bool {
 		}
 		return true
 	case s.expect == expectHeader && (c == '<' || c == '"'):
-		// A header name knows no escapes.
+		// A header name has no escapes.
 		s.expect = expectNothing
 		last := c
 		if c == '<' {
@@ -149,15 +149,15 @@ func (s *stripper) directive() bool {
 	return false
 }
 
-// newline passes the end of a logical line.
+// newline skips the end of a logical line.
 func (s *stripper) newline() {
 	s.pos++
 	s.expect = expectHash
 	s.skipBlankLines()
 }
 
-// skipBlankLines leaves out the blank lines that start here. The line before
-// does not continue into them.
+// skipBlankLines drops the blank lines that start here. The line before must not
+// continue into them.
 func (s *stripper) skipBlankLines() {
 	for i := s.pos; ; {
 		for i < len(s.src) && isBlank(s.src[i]) {
@@ -175,7 +175,7 @@ func (s *stripper) skipBlankLines() {
 	}
 }
 
-// slash passes a comment, or a slash that starts none.
+// slash handles a comment, or a lone slash.
 func (s *stripper) slash() {
 	start := s.pos
 	next := skipSplices(s.src, start+1)
@@ -190,8 +190,8 @@ func (s *stripper) slash() {
 	case '*':
 		end := commentEnd(s.src, next+1)
 		if end < 0 {
-			// Not terminated: the compiler will complain, about the
-			// same text as before.
+			// Not terminated. Keep it all, so that the compiler complains
+			// about the same text as before.
 			s.pos = len(s.src)
 			return
 		}
@@ -201,7 +201,7 @@ func (s *stripper) slash() {
 	}
 }
 
-// comment removes the comment src[start:end] if it may go.
+// comment removes the comment src[start:end], unless it has to stay.
 func (s *stripper) comment(start, end int) {
 	s.pos = end
 	if bytes.Contains(s.src[start:end], []byte("SPDX")) {
@@ -213,8 +213,8 @@ func (s *stripper) comment(start, end int) {
 	before := bytes.TrimRight(s.dst[line:], " \t")
 	s.pos = end
 	if len(before) > 0 && before[len(before)-1] == '\\' {
-		// Without the comment, this backslash might stand at the end of
-		// the line and continue it.
+		// Without the comment, this backslash might end the line, and so
+		// continue it.
 		return
 	}
 	for s.pos < len(s.src) && isBlank(s.src[s.pos]) {
@@ -237,7 +237,7 @@ func (s *stripper) comment(start, end int) {
 	}
 }
 
-// quote passes a string or a character constant.
+// quote skips a string or a character constant.
 func (s *stripper) quote(mark byte) {
 	if mark == '"' && isRaw(s.src[:s.pos]) {
 		if end := rawEnd(s.src, s.pos+1); end > 0 {
@@ -271,7 +271,7 @@ func (s *stripper) quote(mark byte) {
 	s.pos = len(s.src)
 }
 
-// flush copies what was passed since the last time.
+// flush copies everything up to pos that was not copied yet.
 func (s *stripper) flush() {
 	s.dst = append(s.dst, s.src[s.from:s.pos]...)
 	s.from = s.pos
@@ -282,7 +282,7 @@ func (s *stripper) lineStart() int {
 	return bytes.LastIndexByte(s.dst[s.base:], '\n') + 1 + s.base
 }
 
-// continued tells whether the line that starts at dst[line] continues the one
+// continued reports whether the line that starts at dst[line] continues the one
 // before it.
 func (s *stripper) continued(line int) bool {
 	if line == s.base {

@@ -113,7 +113,7 @@ func TestStrip(t *testing.T) {
 }
 
 func TestStripAppends(t *testing.T) {
-	// What stands before is neither changed nor looked at.
+	// Strip neither changes nor looks at what is in dst already.
 	for _, before := range []string{"x", "x ", "x\\\n", "x\n\n"} {
 		for name, text := range corpus(t) {
 			want := before + string(archive.Strip(nil, []byte(text)))
@@ -128,8 +128,8 @@ var (
 	splice     = regexp.MustCompile(`\\[ \t\f\v]*\n`)
 	whiteSpace = regexp.MustCompile(`[ \t\f\v]+`)
 	lineEdges  = regexp.MustCompile(` ?\n[ \n]*`)
-	// It holds no end of a comment but its own, so what stands behind it in a
-	// pattern cannot make it any longer.
+	// It matches no end of a comment but its own, so the rest of a pattern
+	// cannot make the match longer.
 	comment = regexp.MustCompile(`/\*(?:[^*]|\*+[^*/])*\*+/`)
 	// One token, first match wins. In an include directive, the header name
 	// is one token.
@@ -147,8 +147,8 @@ var (
 		`^(?:[ \t]|COMMENT)*(?:#|%:)(?:[ \t]|COMMENT)*(?:include|include_next|import|embed)(?:[ \t]|COMMENT)*(<[^>\n]*>|"[^"\n]*")`, "COMMENT", comment.String()))
 )
 
-// tokens is a slow and simple preprocessor's lexer to compare with. It returns
-// the tokens with one blank where there was white space or a comment.
+// tokens is a slow, simple preprocessor lexer to compare with. It returns the
+// tokens, with one blank for any white space and comments between them.
 func tokens(text string) string {
 	text = strings.ReplaceAll(text, "\r\n", "\n")
 	text = splice.ReplaceAllString(text, "")
@@ -186,8 +186,8 @@ func tokens(text string) string {
 	return strings.Trim(out, " \n")
 }
 
-// checkStrip checks what must hold for any text. Raw strings are left to the
-// tables: only the preprocessor's phases in full would tell them apart.
+// checkStrip checks what must hold for any text. The tables test raw strings:
+// recognizing them here would take all of the preprocessor's phases.
 func checkStrip(t *testing.T, text string) {
 	t.Helper()
 	text = strings.ReplaceAll(text, `R"`, `r"`)
@@ -210,7 +210,7 @@ func TestStripKeepsTokens(t *testing.T) {
 }
 
 func TestTokens(t *testing.T) {
-	// The comparison is worth nothing when it sees no difference.
+	// The comparison proves nothing unless it sees these differences.
 	for _, tt := range []struct{ a, b string }{
 		{"a/**/b", "ab"},
 		{`"a /* b */"`, `"a "`},
@@ -231,8 +231,8 @@ func FuzzStrip(f *testing.F) {
 		f.Add([]byte(text))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		// The compiler ends a file at a zero byte or warns of it; white
-		// space markers of the comparison cannot be in the text either.
+		// The compiler ends a file at a zero byte or warns about it. The
+		// other bytes stand for white space in the comparison.
 		if bytes.ContainsAny(text, "\x00\x01\x02\x03\x04\x05\x06") {
 			return
 		}

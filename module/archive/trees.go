@@ -11,17 +11,17 @@ import (
 	"strings"
 )
 
-// Trees says where the headers of a kernel lie. All names are in FS, whose
-// symbolic links are understood when it is an [fs.ReadLinkFS]; an absolute
-// link starts at its root. Give both trees in one FS (os.DirFS("/"), say):
-// header packages link from one to the other.
+// Trees says where a kernel's headers are. All names are paths in FS. Symbolic
+// links work if FS is an [fs.ReadLinkFS]; an absolute link starts at its root.
+// Both trees are in one FS, such as os.DirFS("/"), because header packages link
+// from one tree to the other.
 type Trees struct {
-	// FS holds both trees.
+	// FS has both trees.
 	FS fs.FS
 	// Source is the source tree.
 	Source string
-	// Build is the object tree, whose headers win. It is empty for a kernel
-	// that was built inside its source tree.
+	// Build is the object tree. Its headers win. Empty for a kernel that was
+	// built in its source tree.
 	Build string
 	// SrcArch is the name of the directory below arch/.
 	SrcArch string
@@ -36,7 +36,7 @@ const (
 // NotPreparedError says that a tree has no include/generated/autoconf.h: the
 // kernel is not configured, or "make prepare" did not run.
 type NotPreparedError struct {
-	// Tree is the directory that should hold it.
+	// Tree is the directory that should have it.
 	Tree string
 }
 
@@ -45,7 +45,7 @@ func (e *NotPreparedError) Error() string {
 	return fmt.Sprintf("%s has no %s", e.Tree, autoconf)
 }
 
-// LinkError is a symbolic link whose content cannot be shipped.
+// LinkError reports a symbolic link that cannot be archived.
 type LinkError struct {
 	// Path is the link, in the trees' file system.
 	Path string
@@ -65,17 +65,17 @@ func (e *LinkError) Unwrap() error { return e.Err }
 
 // What can be wrong with a link.
 var (
-	// ErrOutside: it leads out of the trees.
+	// ErrOutside means that it leads out of the trees.
 	ErrOutside = errors.New("leads outside the kernel trees")
-	// ErrLoop: it leads to itself, or to a directory that holds it.
+	// ErrLoop means that it leads to itself, or to a directory above it.
 	ErrLoop = errors.New("leads back to itself")
 )
 
-// File is a header to be archived.
+// File is a header to archive.
 type File struct {
 	// Name is its path in the archive, without the leading "./".
 	Name string
-	// Path is the regular file that holds it, in the trees' file system.
+	// Path is the regular file with its text, in the trees' file system.
 	Path string
 }
 
@@ -93,8 +93,8 @@ func (t Trees) Select() ([]File, error) {
 		}
 		s.roots = append(s.roots, root)
 	}
-	// The object tree's, when there is one: a stale one in the source tree
-	// must not hide that the object tree has none.
+	// Only the object tree's counts, if there is an object tree: a stale file
+	// in the source tree must not hide that the object tree has none.
 	last := s.roots[len(s.roots)-1]
 	if _, err := fs.Stat(t.FS, path.Join(last, autoconf)); errors.Is(err, fs.ErrNotExist) {
 		return nil, &NotPreparedError{Tree: last}
@@ -123,8 +123,8 @@ func (t Trees) Select() ([]File, error) {
 	return files, nil
 }
 
-// compareNames orders paths directory by directory: the slash sorts before
-// every other byte.
+// compareNames orders paths directory by directory: a slash sorts before any
+// other byte.
 func compareNames(a, b string) int {
 	n := min(len(a), len(b))
 	for i := range n {
@@ -148,7 +148,7 @@ type selection struct {
 	files map[string]string // name in the archive -> path in the file system
 }
 
-// top walks one of the directories that hold headers; it may be a link itself.
+// top walks one of the top directories of headers, which may itself be a link.
 func (s *selection) top(root, sub string) error {
 	at, info, err := s.resolve(path.Join(root, sub))
 	if err != nil {
@@ -163,8 +163,8 @@ func (s *selection) top(root, sub string) error {
 	return s.walk(at, sub, nil)
 }
 
-// walk selects the headers below the directory at, which is name in the
-// archive. above lists the directories in which we are.
+// walk selects the headers below the directory at, which is called name in the
+// archive. above lists its parent directories, outermost first.
 func (s *selection) walk(at, name string, above []string) error {
 	entries, err := fs.ReadDir(s.trees.FS, at)
 	if err != nil {
@@ -218,8 +218,8 @@ func (s *selection) inside(p string) bool {
 // maxLinks is how many links may follow one another; Linux has the same limit.
 const maxLinks = 40
 
-// resolve follows all links in name, and returns what it is in the end. The
-// result is free of links.
+// resolve follows all links in name. It returns a path without links, and the
+// file's info.
 func (s *selection) resolve(name string) (string, fs.FileInfo, error) {
 	at := "."
 	info, err := fs.Lstat(s.trees.FS, at)
@@ -259,7 +259,7 @@ func (s *selection) resolve(name string) (string, fs.FileInfo, error) {
 			at = "."
 		}
 		rest = append(strings.Split(target, "/"), rest...)
-		// What we stand in is a directory, the link is not.
+		// info is the link's; get that of the directory to go on from.
 		if info, err = fs.Lstat(s.trees.FS, at); err != nil {
 			return "", nil, err
 		}

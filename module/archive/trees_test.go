@@ -51,7 +51,7 @@ func toyTrees(fsys fs.FS) archive.Trees {
 	return archive.Trees{FS: fsys, Source: "src", Build: "obj", SrcArch: "x86"}
 }
 
-// toyFiles is what is to be selected from kernel.
+// toyFiles is what Select should find in kernel.
 var toyFiles = []archive.File{
 	{Name: "arch/x86/include/asm/page.h", Path: "src/arch/x86/include/asm/page.h"},
 	{Name: "arch/x86/include/generated/asm/a.h", Path: "obj/arch/x86/include/generated/asm/a.h"},
@@ -63,7 +63,7 @@ var toyFiles = []archive.File{
 	{Name: "include/stale.h", Path: "obj/include/stale.h"},
 }
 
-// selections are pairs of trees, with what is in them apart from toyFiles.
+// selections are pairs of trees, with how their files differ from toyFiles.
 var selections = []struct {
 	name string
 	edit func(fstest.MapFS, *archive.Trees)
@@ -181,7 +181,7 @@ func TestSelectOrder(t *testing.T) {
 	}
 }
 
-// refusedTrees are pairs of trees from which no archive can be made.
+// refusedTrees are pairs of trees that Select must refuse.
 var refusedTrees = []struct {
 	name string
 	edit func(fstest.MapFS, *archive.Trees)

@@ -17,31 +17,30 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Compressor wraps w into a compressing writer, whose Close must be called and
-// does not close w. Once ctx has ended the archive is lost, and Close has only
-// to clean up.
+// Compressor returns a writer that compresses into w. The caller must close it;
+// that does not close w. Once ctx has ended the archive is lost, and Close only
+// has to clean up.
 type Compressor func(ctx context.Context, w io.Writer) (io.WriteCloser, error)
 
 // Options are the choices that [Write] leaves to its caller.
 type Options struct {
-	// ModTime is the time stamp of all entries; fractions of a second are
-	// cut off.
+	// ModTime is the time stamp of all entries, truncated to seconds.
 	ModTime time.Time
-	// KeepComments ships the headers as they are.
+	// KeepComments packs the headers unchanged.
 	KeepComments bool
-	// Compress compresses the tar. Nil leaves it as it is.
+	// Compress compresses the tar. Nil leaves it uncompressed.
 	Compress Compressor
-	// Packed, if not nil, is told of each header what it held before its
-	// comments went, by several goroutines at once. It must not keep the text.
+	// Packed, if not nil, is called with the original text of each header, from
+	// several goroutines at once. It must not retain the text.
 	Packed func(file File, text []byte)
 }
 
-// Summary tells what [Write] put into an archive.
+// Summary describes what [Write] put into an archive.
 type Summary struct {
-	// Files and Dirs count the entries, the root directory among them.
+	// Files and Dirs count the entries, including the root directory.
 	Files int `json:"files"`
 	Dirs  int `json:"dirs"`
-	// HeaderBytes is the size of the headers before their comments went.
+	// HeaderBytes is the size of the headers, comments included.
 	HeaderBytes int64 `json:"header_bytes"`
 	// TarBytes is the size of the tar before compression.
 	TarBytes int64 `json:"tar_bytes"`
@@ -56,9 +55,9 @@ type ChangedError struct {
 // Error names the header.
 func (e *ChangedError) Error() string { return e.Path + " changed while it was read" }
 
-// batchFiles is how many headers a worker takes at a time, windowBatches how
-// many batches may be under way: enough to keep the compressor fed, and a few
-// MiB at most.
+// batchFiles is how many headers a worker takes at a time, and windowBatches how
+// many batches may be in flight: enough to keep the compressor busy, and at most
+// a few MiB.
 const (
 	batchFiles    = 16
 	windowBatches = 16
@@ -68,15 +67,15 @@ const (
 type batch struct {
 	files []File
 	ready chan struct{}
-	text  []byte // of all files, one after the other
-	ends  []int  // of each file's text
-	raw   []byte // one header as it is read
-	bytes int64  // read in all
+	text  []byte // of all files, back to back
+	ends  []int  // where each file's text ends
+	raw   []byte // the header being read
+	bytes int64  // read in total
 }
 
-// Write selects the headers of the trees and writes their archive to w.
-// Headers are read and stripped in parallel, while the ones before them are
-// being compressed. When it returns an error, what it wrote is worthless.
+// Write selects the headers of the trees and writes their archive to w. It reads
+// and strips headers in parallel, while the ones before them are compressed. If
+// it returns an error, discard what it wrote.
 func Write(ctx context.Context, w io.Writer, trees Trees, opts Options) (Summary, error) {
 	files, err := trees.Select()
 	if err != nil {
@@ -110,7 +109,7 @@ func WriteFiles(ctx context.Context, w io.Writer, fsys fs.FS, files []File, opts
 			n := min(batchFiles, len(files))
 			b.files, files = files[:n], files[n:]
 			b.ready = make(chan struct{})
-			// Neither blocks: there are no more batches than places.
+			// Neither blocks: the channels have room for every batch.
 			work <- b
 			ordered <- b
 		}
@@ -181,7 +180,7 @@ func (b *batch) read(fsys fs.FS, opts Options) error {
 	return nil
 }
 
-// readFile appends the file to buf, and fails when it changed meanwhile.
+// readFile appends the file to buf. It fails if the file changes meanwhile.
 func readFile(fsys fs.FS, name string, buf []byte) (_ []byte, err error) {
 	f, err := fsys.Open(name)
 	if err != nil {
@@ -195,7 +194,7 @@ func readFile(fsys fs.FS, name string, buf []byte) (_ []byte, err error) {
 	if !before.Mode().IsRegular() {
 		return nil, &ChangedError{Path: name}
 	}
-	// One byte more than there should be, to see the end with the same read.
+	// One byte of extra room, so that the same read sees the end of the file.
 	if need := int(before.Size()) + 1; cap(buf)-len(buf) < need {
 		buf = append(make([]byte, 0, len(buf)+need), buf...)
 	}
@@ -227,7 +226,7 @@ func readFile(fsys fs.FS, name string, buf []byte) (_ []byte, err error) {
 type tarWriter struct {
 	tar      *tar.Writer
 	buf      *bufio.Writer
-	compress io.WriteCloser // nil without a compressor
+	compress io.WriteCloser // nil for an uncompressed tar
 	count    *countWriter
 	header   tar.Header
 	dirs     map[string]bool
@@ -276,7 +275,7 @@ func (t *tarWriter) add(b *batch) error {
 	return nil
 }
 
-// dir writes a directory and those above it, unless they are there already.
+// dir writes a directory and its parents, unless they are written already.
 func (t *tarWriter) dir(name string) error {
 	if t.dirs[name] {
 		return nil
@@ -301,7 +300,7 @@ func (t *tarWriter) dir(name string) error {
 }
 
 // finish ends the archive and waits for the compressor, which must end even
-// after a failure; abandon tells it of one.
+// after a failure; abandon makes it give up.
 func (t *tarWriter) finish(err error, abandon context.CancelCauseFunc) (Summary, error) {
 	if err == nil {
 		err = t.tar.Close()

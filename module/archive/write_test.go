@@ -104,8 +104,8 @@ func TestWriteKeepsComments(t *testing.T) {
 	}
 }
 
-// TestWriteIsReproducible packs the same headers from trees that differ in all
-// that must not count, on one core and on many.
+// TestWriteIsReproducible packs the same headers, on one core and on many, from
+// trees that differ in everything that must not matter.
 func TestWriteIsReproducible(t *testing.T) {
 	fsys := kernel()
 	for i := range 1000 {
@@ -183,7 +183,7 @@ func (b *brokenWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// closeRecorder is a compressor that does nothing but fail at will.
+// closeRecorder is a compressor that compresses nothing and fails on request.
 type closeRecorder struct {
 	io.Writer
 	ctx      context.Context
@@ -275,7 +275,7 @@ func TestWriteLongNames(t *testing.T) {
 	}
 }
 
-// TestVersion notices that the same trees give other bytes than they did.
+// TestVersion fails when the same trees give different bytes than they used to.
 func TestVersion(t *testing.T) {
 	fsys := kernel()
 	for name, text := range corpus(t) {
@@ -289,10 +289,10 @@ func TestVersion(t *testing.T) {
 	}
 }
 
-// TestXZWriter compresses several blocks, each time on other numbers of processors.
+// TestXZWriter compresses several blocks, on different numbers of processors.
 func TestXZWriter(t *testing.T) {
 	text := bytes.Repeat([]byte("a line of some text, and of some more\n"), 1<<13)
-	for i := range 100 { // not the same everywhere
+	for i := range 100 { // so that the blocks differ
 		copy(text[i*3000:], strconv.Itoa(i))
 	}
 	const blockBytes = 50_000
@@ -302,7 +302,7 @@ func TestXZWriter(t *testing.T) {
 		runtime.GOMAXPROCS(procs)
 		var b bytes.Buffer
 		w := archive.XZBlocks(t.Context(), &b, blockBytes)
-		// Pieces of any length, over the blocks' borders.
+		// Pieces that cross the boundaries of blocks.
 		for rest := text; len(rest) > 0; {
 			n := min(len(rest), 10_000+procs)
 			if k, err := w.Write(rest[:n]); k != n || err != nil {

@@ -38,7 +38,8 @@ func TestDKMS(t *testing.T) {
 	})
 }
 
-// TestRenderForDKMS: an archive is for one kernel, and DKMS is told for which.
+// TestRenderForDKMS checks that dkms.conf names the one kernel that an archive
+// is for.
 func TestRenderForDKMS(t *testing.T) {
 	files, err := source.Render(archive())
 	if err != nil {
@@ -53,7 +54,7 @@ func TestRenderForDKMS(t *testing.T) {
 	golden(t, "no-release.golden.conf", files["dkms.conf"])
 }
 
-// kbuild is what the Kbuild of the DKMS tree finds defined in a kernel's build.
+// kbuild defines what a kernel's build defines for the Kbuild of the DKMS tree.
 const kbuild = `
 VERSION := 6
 PATCHLEVEL := 12
@@ -67,11 +68,11 @@ FORCE:
 include Kbuild
 `
 
-// TestDKMSBuild packs and describes the headers as a kernel's build has it done:
-// up to Linux 6.12 the module's directory is an absolute path, since then it is
-// the working directory.
+// TestDKMSBuild packs and describes the headers the way a kernel's build does:
+// up to Linux 6.12 the module's directory is an absolute path, later it is the
+// working directory.
 func TestDKMSBuild(t *testing.T) {
-	files, err := source.DKMS([]string{"cat"}) // which compresses nothing
+	files, err := source.DKMS([]string{"cat"}) // no compression
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,7 +109,7 @@ func TestDKMSBuild(t *testing.T) {
 	}
 }
 
-// checkPacked looks at the archive and kheaders.h that a build makes in dir.
+// checkPacked checks the archive and kheaders.h that a build makes in dir.
 func checkPacked(t *testing.T, dir string, build func() (output string)) {
 	t.Helper()
 	t.Setenv("SOURCE_DATE_EPOCH", "")
@@ -124,7 +125,7 @@ func checkPacked(t *testing.T, dir string, build func() (output string)) {
 	if err != nil || !bytes.Contains(header, []byte(`KHEADERS_RELEASE "6.12.1-toy"`)) || !bytes.Contains(header, fmt.Appendf(nil, "%x", sha256.Sum256(data))) {
 		t.Errorf("kheaders.h (%v) has not the release and the digest:\n%s", err, header)
 	}
-	// What is no date must not stop a kernel's build.
+	// An invalid date must not stop a kernel's build.
 	for _, tt := range []struct {
 		epoch, kbuild, want string
 		warns               bool
@@ -138,7 +139,7 @@ func checkPacked(t *testing.T, dir string, build func() (output string)) {
 	} {
 		t.Setenv("SOURCE_DATE_EPOCH", tt.epoch)
 		t.Setenv("KBUILD_BUILD_TIMESTAMP", tt.kbuild)
-		// make prints its recipes as well.
+		// make prints its recipes too, so look at the start of a line.
 		warning := strings.Contains(build(), "\nwarning: date -d cannot read KBUILD_BUILD_TIMESTAMP")
 		if got := date(t, archive); got != tt.want || warning != tt.warns {
 			t.Errorf("%s is of %s, with a warning: %v; want %+v", archive, got, warning, tt)

@@ -12,7 +12,7 @@ import (
 	"github.com/kheaders/kheaders/module/source"
 )
 
-// The files of a module's directory. The archive goes beside them, as
+// The files of a module's directory. The archive goes next to them, as
 // [source.ArchiveName].
 func ExampleRender() {
 	files, err := source.Render(source.Archive{

@@ -17,26 +17,26 @@ import (
 	"strings"
 )
 
-// BuiltInSymbol is the kernel's option that [InTree] adds, without CONFIG_.
+// BuiltInSymbol is the kernel option that [InTree] adds, without CONFIG_.
 const BuiltInSymbol = "IKHEADERS_PROC"
 
-// InTreeDir is the directory of a patched kernel tree that holds what was added,
-// and of its object tree that holds the archive, as [ArchiveName].
+// InTreeDir is the directory that the patch adds to a kernel tree. In the object
+// tree it has the archive, as [ArchiveName].
 const InTreeDir = "kernel/kheaders_proc"
 
-// The files of a kernel tree in which [InTree] adds lines.
+// The files of a kernel tree that [InTree] adds lines to.
 const (
 	kconfigFile  = "init/Kconfig"
 	makefileFile = "kernel/Makefile"
 )
 
-// Changed returns the files of a kernel tree that the patch changes, as opposed
-// to those that it adds.
+// Changed returns the files of a kernel tree that the patch changes, without
+// those that it adds.
 func Changed() []string { return []string{kconfigFile, makefileFile} }
 
 // TreeError says that a kernel tree cannot take the patch.
 type TreeError struct {
-	// File is what stands in the way, in the tree.
+	// File is the file at fault, in the tree.
 	File string
 	// Err says why.
 	Err error
@@ -50,17 +50,18 @@ func (e *TreeError) Unwrap() error { return e.Err }
 
 // What can be wrong with a kernel tree.
 var (
-	// ErrPatched: it has the option already, from this patch or another.
+	// ErrPatched means that it has the option already, from this patch or
+	// another.
 	ErrPatched = errors.New("CONFIG_" + BuiltInSymbol + " is there already")
-	// ErrNoAnchor: there is nothing beside which the lines would belong.
+	// ErrNoAnchor means that it has none of the lines that the patch goes after.
 	ErrNoAnchor = errors.New("has no place for the lines to add")
 )
 
 // InTree returns the patch that adds CONFIG_IKHEADERS_PROC to a kernel tree, in
-// the form of git format-patch: with it, the kernel's own build packs the
+// the format of git format-patch. With it, the kernel's own build packs the
 // archive and puts it into the kernel, or into a module. The same tree gives the
 // same patch. xz is the command that compresses standard input to standard
-// output. What keeps the tree from it is a [*TreeError].
+// output. A tree that cannot take the patch is a [*TreeError].
 func InTree(tree fs.FS, xz []string) ([]byte, error) {
 	major, minor, err := version(tree)
 	if err != nil {
@@ -113,7 +114,7 @@ func InTree(tree fs.FS, xz []string) ([]byte, error) {
 	return fmt.Appendf(nil, mail, subject, body, diff.Bytes()), nil
 }
 
-// mail is the form of a patch. Its date is fixed, since the same tree is to give
+// mail is the format of a patch. Its date is fixed, so that the same tree gives
 // the same patch.
 const mail = `From 0000000000000000000000000000000000000000 Mon Sep 17 00:00:00 2001
 From: kheaders authors <kheaders@localhost>
@@ -166,8 +167,8 @@ func inTreeSource(major, minor int, xz []string) (map[string][]byte, error) {
 	})
 }
 
-// addOption finds the place for the option in init/Kconfig: behind the kernel's
-// own option for headers, or its elder brother for the configuration.
+// addOption finds the place for the option in init/Kconfig: after the kernel's
+// own option for headers or, failing that, the one for the configuration.
 func addOption(lines []string) (int, []string, error) {
 	var at int
 	for _, name := range []string{BuiltInSymbol, "IKHEADERS", "IKCONFIG_PROC"} {
@@ -181,7 +182,7 @@ func addOption(lines []string) (int, []string, error) {
 		if name == BuiltInSymbol {
 			return 0, nil, ErrPatched
 		}
-		// An entry ends before the next line that is not indented.
+		// The entry goes on to the next line that is not indented.
 		at = start + 1
 		for at < len(lines) && (strings.TrimSpace(lines[at]) == "" || strings.HasPrefix(lines[at], "\t") || strings.HasPrefix(lines[at], " ")) {
 			at++
@@ -196,15 +197,16 @@ func addOption(lines []string) (int, []string, error) {
 		return 0, nil, err
 	}
 	added := strings.SplitAfter(string(option), "\n")
-	if strings.TrimSpace(lines[at-1]) != "" { // the end of the file
+	if strings.TrimSpace(lines[at-1]) != "" { // at the end of the file
 		return at, append([]string{"\n"}, added[:len(added)-1]...), nil
 	}
 	added[len(added)-1] = "\n"
 	return at, added, nil
 }
 
-// addDirectory finds the place for the directory in kernel/Makefile. The kernel's
-// own kheaders comes first, and so gets the file in /sys when both are built in.
+// addDirectory finds the place for the directory in kernel/Makefile. It goes
+// after the kernel's own kheaders, which so gets the file in /sys when both are
+// built in.
 func addDirectory(lines []string) (int, []string, error) {
 	for _, before := range []string{"obj-$(CONFIG_IKHEADERS)", "obj-$(CONFIG_IKCONFIG)"} {
 		for i, line := range lines {
@@ -216,7 +218,7 @@ func addDirectory(lines []string) (int, []string, error) {
 	return 0, nil, ErrNoAnchor
 }
 
-// context is how many lines around a change a patch shows.
+// context is how many lines a patch shows around a change.
 const context = 3
 
 // insertion writes the part of a patch that adds lines to a file.

@@ -21,7 +21,7 @@ import (
 
 var xz = []string{"xz", "--threads=2"}
 
-// kernelTree is as much of a kernel tree as the patch is about.
+// kernelTree returns as much of a kernel tree as the patch needs.
 func kernelTree() fstest.MapFS {
 	return fstest.MapFS{
 		"Makefile":        text("# SPDX\nVERSION = 6\nPATCHLEVEL = 12\nSUBLEVEL = 117\nVERSION = 9\n"),
@@ -32,7 +32,7 @@ func kernelTree() fstest.MapFS {
 
 func text(s string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(s), Mode: 0o644} }
 
-// head cuts the files that the patch adds off it.
+// head returns the patch without the files that it adds.
 func head(patch []byte) string {
 	before, _, _ := strings.Cut(string(patch), "diff --git a/"+source.InTreeDir+"/")
 	return before
@@ -41,8 +41,7 @@ func head(patch []byte) string {
 func TestInTreeGolden(t *testing.T) {
 	for version, edit := range map[string]func(fstest.MapFS){
 		"6.12": func(fstest.MapFS) {},
-		// Before 5.2 there is no IKHEADERS; and before 5.6, hostprogs had
-		// another name.
+		// IKHEADERS came in 5.2, and hostprogs had another name before 5.6.
 		"4.14": func(m fstest.MapFS) {
 			m["Makefile"] = text("VERSION = 4\nPATCHLEVEL = 14\n")
 			for name, cut := range map[string]string{
@@ -73,7 +72,7 @@ func TestInTreeGolden(t *testing.T) {
 	}
 }
 
-// TestInTreeFiles looks at what the patch adds.
+// TestInTreeFiles checks what the patch adds.
 func TestInTreeFiles(t *testing.T) {
 	for version, hostprogs := range map[string]string{
 		"VERSION = 4\nPATCHLEVEL = 14\n": "hostprogs-y := kheaders_pack",
@@ -102,7 +101,7 @@ func TestInTreeFiles(t *testing.T) {
 	}
 }
 
-// inTreeKbuild is what the Makefile of the patch finds defined in a kernel's build.
+// inTreeKbuild defines what a kernel's build defines for the patch's Makefile.
 const inTreeKbuild = `
 VERSION := 6
 PATCHLEVEL := 12
@@ -120,10 +119,10 @@ $(obj)/kheaders_pack: $(obj)/kheaders_pack.c
 	gcc -o $@ $<
 `
 
-// TestInTreeBuild packs the headers as the build of a patched kernel has it done.
+// TestInTreeBuild packs the headers the way the build of a patched kernel does.
 func TestInTreeBuild(t *testing.T) {
 	tree := kernelTree()
-	patch, err := source.InTree(tree, []string{"cat"}) // which compresses nothing
+	patch, err := source.InTree(tree, []string{"cat"}) // no compression
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,7 +156,7 @@ func TestHeaderTemplate(t *testing.T) {
 		t.Fatal(err)
 	}
 	a := archive()
-	a.SrcArch = "" // the headers are packed where they are built in
+	a.SrcArch = "" // the template has none: the kernel packs its own headers
 	filled := strings.NewReplacer("@SHA256@", a.SHA256, "@SIZE@", "4347092", "@RELEASE@", a.Release).Replace(string(dkms["kheaders.h.in"]))
 	files, err := source.Render(a)
 	if err != nil {

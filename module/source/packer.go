@@ -11,7 +11,7 @@ const PackerName = "kheaders_pack.c"
 var packer []byte
 
 // Packer returns the C source of a program that writes the tar of a kernel's
-// headers, the very bytes that package archive writes, where there is a C
-// compiler and nothing of ours: in a kernel's own build, or when DKMS builds
-// the module. The file says how it is called.
+// headers, byte for byte as package archive does. It is for builds that have a C
+// compiler but not kheaders: a kernel's own, or the module's under DKMS. The file
+// documents its arguments.
 func Packer() []byte { return append([]byte(nil), packer...) }

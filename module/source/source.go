@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-// Package source writes the source of the kernel module: everything that
-// stands beside the archive in a directory from which
+// Package source generates the source of the kernel module: everything but the
+// archive in a directory where
 //
 //	make -C KERNEL M=$PWD
 //
-// builds kheaders.ko, for any kernel from 4.14 on, with nothing of ours at
-// hand. The files below template are part of it, those that end in .tmpl filled
-// in.
+// builds kheaders.ko, for any kernel from 4.14 on, without kheaders being
+// installed. The files come from the directory template; those that end in .tmpl
+// are filled in.
 package source
 
 import (
@@ -27,11 +27,11 @@ const ModuleName = "kheaders"
 // Version is the version of the module's source, which modinfo shows.
 const Version = "1.0"
 
-// ArchiveName is the name under which the archive must lie in the directory.
+// ArchiveName is the name that the archive must have in the directory.
 const ArchiveName = "kheaders_data.tar.xz"
 
-// The symbols before the archive's first byte and after its last one. A kernel
-// that has its own kheaders built in knows that one's by other names.
+// The symbols at the archive's first byte and after its last one. They differ
+// from those of the kernel's own kheaders, which may be built in as well.
 const (
 	StartSymbol = "kheaders_xz_archive"
 	EndSymbol   = "kheaders_xz_archive_end"
@@ -47,7 +47,7 @@ const (
 	// SizeField is its length in bytes, in decimal.
 	SizeField = "archive_size"
 	// ReleaseField is the kernel release that the headers are from. The field
-	// is missing when it was not known.
+	// is missing if the release is not known.
 	ReleaseField = "headers_release"
 )
 
@@ -55,13 +55,13 @@ const (
 type Archive struct {
 	// SHA256 is its digest, in lower case hexadecimal.
 	SHA256 string
-	// Size is its length in bytes. The build fails when the file has another.
+	// Size is its length in bytes. The build fails if the file's differs.
 	Size int64
 	// Release is the kernel release that the headers are from, as uname -r
-	// prints it. Empty: not known.
+	// prints it. Empty if not known.
 	Release string
-	// SrcArch is the directory below arch/ that they are from.
-	// Empty: not known.
+	// SrcArch is the directory below arch/ that they are from. Empty if not
+	// known.
 	SrcArch string
 }
 
@@ -70,8 +70,8 @@ var files embed.FS
 
 var (
 	validSHA256 = regexp.MustCompile(`^[0-9a-f]{64}$`)
-	// Releases go into a C string, so what C would take for more than text
-	// is refused. 64 is the size of utsname's field, with its zero byte.
+	// Releases go into a C string, so no character may have a meaning to C.
+	// utsname's field has 64 bytes, with the terminating zero.
 	validRelease = regexp.MustCompile(`^[0-9A-Za-z._+~-]{0,63}$`)
 	validSrcArch = regexp.MustCompile(`^[0-9a-z_]*$`)
 )
@@ -92,9 +92,9 @@ func (a Archive) validate() error {
 	return nil
 }
 
-// Render returns the files of the module's directory by name, without
-// directories in them. The archive is not among them: the caller puts it there
-// as [ArchiveName]. The same archive gives the same files.
+// Render returns the files of the module's directory, by base name. The archive
+// is not among them: the caller puts it there as [ArchiveName]. The same archive
+// gives the same files.
 func Render(a Archive) (map[string][]byte, error) {
 	err := a.validate()
 	if err != nil {
@@ -109,9 +109,9 @@ func Render(a Archive) (map[string][]byte, error) {
 }
 
 // DKMS returns the files, by name, of a directory from which dkms(8) builds the
-// module for any kernel, each with the headers of its own: the build packs them
-// from what it builds against. It takes a C compiler, make and xz. xz is the
-// command that compresses standard input to standard output.
+// module for any kernel. Each module gets that kernel's headers: the build packs
+// those that it builds against. It needs a C compiler, make and xz. The argument
+// xz is the command that compresses standard input to standard output.
 func DKMS(xz []string) (map[string][]byte, error) {
 	return render(packing(xz), map[string]string{
 		"Kbuild":        "template/Kbuild.tmpl",
@@ -123,17 +123,17 @@ func DKMS(xz []string) (map[string][]byte, error) {
 
 // parameters fill in the templates.
 type parameters struct {
-	// What [Archive] says.
+	// As in [Archive].
 	SHA256, Size, Release, SrcArch string
-	// XZ is the command line of the compressor in a build that packs the
-	// headers itself. Empty: the archive is there.
+	// XZ is the compressor's command line, for a build that packs the headers
+	// itself. Empty if the archive is there already.
 	XZ string
-	// Hostprogs is the variable that kbuild has for the host's programs.
+	// Hostprogs is kbuild's variable for programs that run on the host.
 	Hostprogs string
 }
 
-// packing are the parameters of a build that packs its own archive: it puts
-// what it finds into kheaders.h.
+// packing returns the parameters of a build that packs its own archive, and then
+// replaces the @WORDS@ in kheaders.h.
 func packing(xz []string) parameters {
 	return parameters{SHA256: "@SHA256@", Size: "@SIZE@", Release: "@RELEASE@", XZ: strings.Join(xz, " ")}
 }
@@ -141,11 +141,11 @@ func packing(xz []string) parameters {
 // Version is [Version].
 func (parameters) Version() string { return Version }
 
-// ReleasePattern is a regular expression that matches Release alone.
+// ReleasePattern is a regular expression that matches only Release.
 func (p parameters) ReleasePattern() string { return regexp.QuoteMeta(p.Release) }
 
-// render returns the module's code, the packer if it is needed, and other files
-// under the names that they are to have. Those that are templates are filled in.
+// render returns the module's code, the packer if the build needs it, and the
+// files that names maps from their new names. Templates are filled in.
 func render(p parameters, names map[string]string) (map[string][]byte, error) {
 	templates, err := template.ParseFS(files, "*/*.tmpl")
 	if err != nil {

@@ -72,7 +72,7 @@ func TestRenderFiles(t *testing.T) {
 	if diff := cmp.Diff(want, slices.Sorted(maps.Keys(files))); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)
 	}
-	// The names that others rely on are in the sources as well as in Go.
+	// The Go constants must match the names in the sources.
 	checkFiles(t, files, map[string][]string{
 		"Kbuild":          {source.ModuleName + ".o", source.ArchiveName},
 		"kheaders_data.S": {source.ArchiveName, source.StartSymbol + ":", source.EndSymbol + ":"},
@@ -80,8 +80,8 @@ func TestRenderFiles(t *testing.T) {
 	})
 }
 
-// checkFiles looks for what is wrong with any file, and for words that have to be
-// in some.
+// checkFiles checks what holds for every file, and that certain files contain
+// certain words.
 func checkFiles(t *testing.T, files map[string][]byte, want map[string][]string) {
 	t.Helper()
 	for name, text := range files {

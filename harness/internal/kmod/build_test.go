@@ -146,7 +146,7 @@ func TestBuildFails(t *testing.T) {
 		write(t, o.Dir, map[string][]byte{source.ArchiveName: []byte(archive[1:])})
 		err := kmod.Build(t.Context(), toy(t), o)
 		failure, ok := errors.AsType[*run.Error](err)
-		if !ok || !strings.Contains(strings.Join(failure.Tail, "\n"), "kheaders_data.tar.xz has not the size") {
+		if !ok || !strings.Contains(strings.Join(failure.Tail, "\n"), "kheaders_data.tar.xz does not have the size") {
 			t.Errorf("error %v (%+v)", err, failure)
 		}
 	})

@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Packs the headers of a kernel into a tar, with nothing but a C compiler at
- * hand: every *.h below include/ and arch/SRCARCH/include/, from the source
- * tree and, over it, the object tree.
+ * Packs the headers of a kernel into a tar, and needs nothing but a C compiler.
+ * The tar has every *.h below include/ and arch/SRCARCH/include/ in the source
+ * tree and the object tree; the object tree wins.
  *
  *	kheaders_pack SRCARCH SOURCE [BUILD] >TAR
  *
- * BUILD is left out, or the same as SOURCE, for a kernel that was built inside
- * its source tree. The same headers give the same bytes, wherever they lie and
- * whatever their owners, modes and times: entries are sorted by name, belong
- * to 0:0, and have one time stamp, which is SOURCE_DATE_EPOCH (seconds since
- * 1970), else 1980-01-01. Comments are removed unless they hold "SPDX"; the
- * preprocessor reads the same tokens from what is left. Links give the content
- * of what they lead to, which has to be inside the trees.
+ * For a kernel that was built in its source tree, omit BUILD or repeat SOURCE.
+ * The same headers always give the same bytes, regardless of their location,
+ * owners, modes and times: entries are sorted by name, belong to 0:0, and have
+ * a single time stamp, SOURCE_DATE_EPOCH (seconds since 1970) or 1980-01-01.
+ * Comments are removed unless they contain "SPDX"; the preprocessor reads the
+ * same tokens from the rest. A symbolic link is packed as a copy of its target,
+ * which must be inside the trees.
  *
- * "kheaders archive" writes these very bytes. When this program fails, what it
- * wrote is worthless.
+ * "kheaders archive" writes the same bytes. If this program fails, discard what
+ * it wrote.
  */
 #define _GNU_SOURCE
 #define _FILE_OFFSET_BITS 64
@@ -31,7 +31,7 @@
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
-/* Both are macros for the compiler to check their formats. */
+/* die() and text() are macros so that the compiler checks their formats. */
 #define die(format, ...) do { \
 	fprintf(stderr, "kheaders_pack: " format "\n", ##__VA_ARGS__); \
 	exit(1); \
@@ -55,14 +55,14 @@ static void *resize(void *old, size_t size)
 }
 
 /*
- * Strip: the text of a header without its block comments and blank lines. It
- * is read as the preprocessor's lexer does: what looks like a comment inside a
- * string, a character constant, a header name or a // comment is none, and an
- * unmatched quote reaches to the end of its line. Where a comment stood between
- * two tokens stays a blank.
+ * Strip: remove block comments and blank lines from a header. This reads the
+ * text as the preprocessor's lexer does. What looks like a comment inside a
+ * string, a character constant, a header name or a // comment is not one. An
+ * unmatched quote extends to the end of its line. A comment between two tokens
+ * becomes a blank.
  */
 
-/* What the lexer of a directive looks for: a header name comes after #include. */
+/* What to look for in a directive: a header name only comes after #include. */
 enum expect {
 	EXPECT_NOTHING,
 	EXPECT_HASH,		/* at the start of a line */
@@ -73,14 +73,14 @@ enum expect {
 struct strip {
 	const char *src;
 	size_t len;
-	char *dst;		/* has room for as much as there is in src */
-	size_t out;		/* how much there is in dst */
+	char *dst;		/* has room for len bytes */
+	size_t out;		/* number of bytes in dst */
 	size_t from;		/* src[from..pos) is to be copied */
 	size_t pos;
 	enum expect expect;
 };
 
-/* The bytes that may start something that matters. */
+/* The bytes that need attention in the main loop. */
 static const char special[256] = {
 	['\n'] = 1, ['/'] = 1, ['"'] = 1, ['\''] = 1, ['\\'] = 1,
 };
@@ -102,8 +102,8 @@ static int is_ident(char c)
 }
 
 /*
- * The end of the line break at src[i], for which the end of the text counts,
- * or 0 when there is none.
+ * Returns the end of the line break at src[i], or 0 if there is none. The end
+ * of the text counts as a line break.
  */
 static size_t newline_end(const struct strip *s, size_t i)
 {
@@ -117,8 +117,8 @@ static size_t newline_end(const struct strip *s, size_t i)
 }
 
 /*
- * The end of the line continuation that starts at src[i], or 0 when none does.
- * Compilers allow blanks between the backslash and the end of the line.
+ * Returns the end of the line continuation that starts at src[i], or 0 if there
+ * is none. Compilers allow blanks between the backslash and the end of the line.
  */
 static size_t splice_end(const struct strip *s, size_t i)
 {
@@ -131,7 +131,7 @@ static size_t splice_end(const struct strip *s, size_t i)
 	return 0;
 }
 
-/* The first position from i on that starts no line continuation. */
+/* Returns the first position from i on that starts no line continuation. */
 static size_t skip_splices(const struct strip *s, size_t i)
 {
 	size_t end;
@@ -145,7 +145,7 @@ static size_t skip_splices(const struct strip *s, size_t i)
 	return i;
 }
 
-/* Whether a line, which a newline ended, goes on in the next. */
+/* Returns whether a line that ended in a newline continues on the next one. */
 static int ends_in_splice(const char *line, size_t len)
 {
 	if (len && line[len - 1] == '\r')
@@ -155,7 +155,7 @@ static int ends_in_splice(const char *line, size_t len)
 	return len && line[len - 1] == '\\';
 }
 
-/* The newline that ends the logical line around src[i], or the end of src. */
+/* Finds the newline that ends the logical line around src[i], or src's end. */
 static size_t line_end(const struct strip *s, size_t i)
 {
 	const char *newline;
@@ -172,7 +172,7 @@ static size_t line_end(const struct strip *s, size_t i)
 	}
 }
 
-/* The end of the block comment whose text starts at src[i], or 0. */
+/* Returns the end of the block comment that has its text at src[i], or 0. */
 static size_t comment_end(const struct strip *s, size_t i)
 {
 	const char *star;
@@ -189,7 +189,7 @@ static size_t comment_end(const struct strip *s, size_t i)
 	}
 }
 
-/* Copies what was passed since the last time. */
+/* Copies everything up to pos that was not copied yet. */
 static void flush(struct strip *s)
 {
 	memcpy(s->dst + s->out, s->src + s->from, s->pos - s->from);
@@ -198,8 +198,8 @@ static void flush(struct strip *s)
 }
 
 /*
- * Leaves out the blank lines that start here. The line before does not
- * continue into them.
+ * Drops the blank lines that start here. The line before must not continue
+ * into them.
  */
 static void skip_blank_lines(struct strip *s)
 {
@@ -218,13 +218,13 @@ static void skip_blank_lines(struct strip *s)
 	} while (i < s->len);
 }
 
-/* Whether the line that starts at dst[line] continues the one before it. */
+/* Returns whether the line at dst[line] continues the one before it. */
 static int continued(const struct strip *s, size_t line)
 {
 	return line && ends_in_splice(s->dst, line - 1);
 }
 
-/* Removes the comment src[start..end) if it may go. */
+/* Removes the comment src[start..end), unless it has to stay. */
 static void comment(struct strip *s, size_t start, size_t end)
 {
 	const char *newline;
@@ -243,8 +243,8 @@ static void comment(struct strip *s, size_t start, size_t end)
 		before--;
 	s->pos = end;
 	/*
-	 * Without the comment, this backslash might stand at the end of the
-	 * line and continue it.
+	 * Without the comment, this backslash might end the line, and so
+	 * continue it.
 	 */
 	if (before > line && s->dst[before - 1] == '\\')
 		return;
@@ -266,7 +266,7 @@ static void comment(struct strip *s, size_t start, size_t end)
 	}
 }
 
-/* Passes a comment, or a slash that starts none. */
+/* Handles a comment, or a lone slash. */
 static void slash(struct strip *s)
 {
 	size_t start = s->pos, next = skip_splices(s, start + 1), end;
@@ -281,15 +281,15 @@ static void slash(struct strip *s)
 		if (end)
 			comment(s, start, end);
 		else
-			s->pos = s->len; /* for the compiler to complain of */
+			s->pos = s->len; /* left for the compiler to reject */
 	} else {
 		s->pos = start + 1;
 	}
 }
 
 /*
- * Whether a quote at src[i] opens a raw string, which GNU C has from C++:
- * R"delimiter(text)delimiter".
+ * Returns whether a quote at src[i] opens a raw string, which GNU C takes from
+ * C++: R"delimiter(text)delimiter".
  */
 static int is_raw(const struct strip *s, size_t i)
 {
@@ -306,7 +306,7 @@ static int is_raw(const struct strip *s, size_t i)
 	return 0;
 }
 
-/* The end of the raw string whose delimiter starts at src[i], or 0. */
+/* Returns the end of the raw string that has its delimiter at src[i], or 0. */
 static size_t raw_end(const struct strip *s, size_t i)
 {
 	const char *delimiter = s->src + i, *end;
@@ -328,7 +328,7 @@ static size_t raw_end(const struct strip *s, size_t i)
 	return end ? (size_t)(end - s->src) + n + 2 : 0;
 }
 
-/* Passes a string or a character constant. */
+/* Skips a string or a character constant. */
 static void quote(struct strip *s, char mark)
 {
 	size_t i = s->pos + 1, end;
@@ -366,7 +366,7 @@ static void quote(struct strip *s, char mark)
 	s->pos = s->len;
 }
 
-/* Passes the name of a directive, which line continuations may split. */
+/* Skips the name of a directive, which line continuations may split. */
 static void directive_name(struct strip *s)
 {
 	static const char * const names[] = {
@@ -390,7 +390,7 @@ static void directive_name(struct strip *s)
 	}
 }
 
-/* Passes a header name, which knows no escapes, and tells whether there is one. */
+/* Skips a header name, which has no escapes. Returns whether there is one. */
 static int header_name(struct strip *s)
 {
 	char last = s->src[s->pos] == '<' ? '>' : '"';
@@ -408,8 +408,8 @@ static int header_name(struct strip *s)
 }
 
 /*
- * Consumes what is of interest at the start of a line and after #include, and
- * tells whether it consumed anything.
+ * Consumes the tokens that matter at the start of a line and after #include.
+ * Returns whether it consumed anything.
  */
 static int directive(struct strip *s)
 {
@@ -423,8 +423,8 @@ static int directive(struct strip *s)
 	}
 	if (c == '/' || c == '\\') {
 		/*
-		 * A comment or a continuation leaves us where we are in the
-		 * directive. Any other token ends our interest.
+		 * A comment or a continuation does not change what to expect.
+		 * Any other token ends the part that matters here.
 		 */
 		next = skip_splices(s, s->pos + 1);
 		if (c == '/' && next < s->len && s->src[next] == '*') {
@@ -456,7 +456,7 @@ static int directive(struct strip *s)
 	return 0;
 }
 
-/* Strips len bytes of src into dst, which is as large, and returns the size. */
+/* Strips len bytes of src into dst, which has the same size. Returns the length. */
 static size_t strip(char *dst, const char *src, size_t len)
 {
 	struct strip s = {
@@ -498,7 +498,7 @@ static size_t strip(char *dst, const char *src, size_t len)
 	return s.out;
 }
 
-/* Select: which headers there are, and which files hold them. */
+/* Select: find the headers, and the files that they come from. */
 
 struct header {
 	char *name;		/* in the archive, without the leading ./ */
@@ -514,18 +514,18 @@ struct selection {
 	size_t nr, room;
 };
 
-/* The directories in which we are. */
+/* The directories above the current one, and that one itself. */
 struct above {
 	const struct above *up;
 	const char *path;
 };
 
-/* Linux follows as many links in one name. */
+/* The same limit as in Linux. */
 #define MAX_LINKS 40
 
 /*
- * Follows all links in an absolute path. Returns the path without links, and
- * what it is in *st; or NULL, and why in *why.
+ * Follows all links in an absolute path. Returns the path without links, with
+ * its status in *st, or NULL with the reason in *why.
  */
 static char *resolve(const char *path, struct stat *st, char **why)
 {
@@ -574,7 +574,7 @@ static char *resolve(const char *path, struct stat *st, char **why)
 		free(rest);
 		rest = next;
 		part = rest;
-		/* What the link stands in is a directory, the link is not. */
+		/* *st is the link's; get that of the directory to go on from. */
 		next = link[0] == '/' ? at : strrchr(at, '/');
 		next[next == at] = '\0';
 		if (lstat(at, st))
@@ -636,7 +636,7 @@ static int compare_entries(const void *a, const void *b)
 	return strcmp(*(char * const *)a, *(char * const *)b);
 }
 
-/* The names in a directory, sorted, so that the first mistake is always the same. */
+/* Lists a directory, sorted, so that the first error is always the same one. */
 static char **list(const char *path, size_t *nr)
 {
 	DIR *dir = opendir(path);
@@ -669,8 +669,8 @@ static char **list(const char *path, size_t *nr)
 }
 
 /*
- * Selects the headers below the directory at, which is name in the archive.
- * above are the directories in which it is, the nearest first.
+ * Selects the headers below the directory at, which is called name in the
+ * archive. up lists its parent directories, innermost first.
  */
 static void walk(struct selection *s, int tree, const char *at,
 		 const char *name, const struct above *up)
@@ -719,7 +719,7 @@ static void walk(struct selection *s, int tree, const char *at,
 	free(names);
 }
 
-/* Walks one of the directories that hold headers; it may be a link itself. */
+/* Walks one of the top directories of headers, which may itself be a link. */
 static void top(struct selection *s, int tree, const char *sub)
 {
 	char *path = text("%s/%s", s->roots[tree], sub), *at, *why;
@@ -727,7 +727,7 @@ static void top(struct selection *s, int tree, const char *sub)
 
 	at = resolve(path, &st, &why);
 	if (!at) {
-		/* An object tree need not have both. */
+		/* An object tree need not have both directories. */
 		if (tree && errno == ENOENT && stat(path, &st) && errno == ENOENT) {
 			free(why);
 			free(path);
@@ -744,7 +744,7 @@ static void top(struct selection *s, int tree, const char *sub)
 	free(path);
 }
 
-/* Paths are in order directory by directory: the slash is before all other bytes. */
+/* Orders paths directory by directory: a slash sorts before any other byte. */
 static int rank(unsigned char c)
 {
 	return c == '/' ? 1 : c ? c + 1 : 0;
@@ -797,8 +797,8 @@ static void select_headers(struct selection *s, const char *srcarch)
 	int tree;
 
 	/*
-	 * The object tree's, when there is one: a stale one in the source tree
-	 * must not hide that the object tree has none.
+	 * Only the object tree's counts, if there is an object tree: a stale
+	 * file in the source tree must not hide that the object tree has none.
 	 */
 	path = text("%s/include/generated/autoconf.h", s->roots[s->nr_roots - 1]);
 	if (stat(path, &st))
@@ -813,7 +813,7 @@ static void select_headers(struct selection *s, const char *srcarch)
 	qsort(s->headers, s->nr, sizeof(*s->headers), compare_headers);
 	for (i = 0, nr = 0; i < s->nr; i++) {
 		if ((!nr || strcmp(s->headers[nr - 1].name, s->headers[i].name)) &&
-		    /* When it is there depends on the order of the build. */
+		    /* Whether it exists by now depends on the build's order. */
 		    strcmp(s->headers[i].name, "include/generated/utsversion.h")) {
 			s->headers[nr++] = s->headers[i];
 			continue;
@@ -824,7 +824,7 @@ static void select_headers(struct selection *s, const char *srcarch)
 	s->nr = nr;
 }
 
-/* Tar: POSIX.1-1988, and for names that do not fit, POSIX.1-2001. */
+/* Tar: POSIX.1-1988, or POSIX.1-2001 for names that do not fit. */
 
 #define BLOCK 512
 
@@ -885,7 +885,7 @@ static void put(const char *bytes, size_t len)
 	}
 }
 
-/* Fills the last block up. */
+/* Fills up the last block. */
 static void pad(unsigned long long size)
 {
 	static const char zero[BLOCK];
@@ -916,7 +916,7 @@ static void set_name(char *field, size_t len, const char *name)
 	memcpy(field, name, n < len ? n : len);
 	if (n <= len || field[len - 1] != '/')
 		return;
-	/* A file must not look like a directory, once its name is cut. */
+	/* A file with a truncated name must not look like a directory. */
 	for (n = len - 1; n && name[n - 1] == '/'; n--)
 		;
 	field[n] = '\0';
@@ -934,12 +934,12 @@ static void put_block(struct block *block)
 	memset(block->checksum, ' ', sizeof(block->checksum));
 	for (i = 0; i < sizeof(*block); i++)
 		sum += bytes[i];
-	/* The last byte of this field stays a blank. */
+	/* The last byte of this field remains a blank. */
 	set_octal(block->checksum, sizeof(block->checksum) - 1, sum);
 	put((const char *)block, sizeof(*block));
 }
 
-/* A copy of name without what is not ASCII. */
+/* Returns a copy of name, without the bytes that are not ASCII. */
 static char *ascii(const char *name)
 {
 	char *copy = text("%s", name), *to = copy;
@@ -953,8 +953,8 @@ static char *ascii(const char *name)
 }
 
 /*
- * Where a name can be split into a prefix and the rest, each of which fits into
- * its field. NULL: nowhere, and "" for a name that need not be split.
+ * Returns the slash that splits a name into a prefix and a rest that fit into
+ * their fields, "" if the name fits as a whole, or NULL if nothing helps.
  */
 static const char *split(const char *name)
 {
@@ -976,7 +976,7 @@ static const char *split(const char *name)
 	return c;
 }
 
-/* An extended header that gives the next entry its name. */
+/* Writes an extended header with the name of the next entry. */
 static void put_extended(const char *name)
 {
 	struct block block = { .type = 'x' };
@@ -995,7 +995,7 @@ static void put_extended(const char *name)
 	record = text("%s path=%s\n", digits, name);
 	size = strlen(record);
 
-	/* ./a/b has its extended header in a/PaxHeaders.0/b, ./a/ in a/. */
+	/* The extended header of ./a/b is a/PaxHeaders.0/b, that of ./a/ is in a/. */
 	base = strrchr(name, '/') + 1;
 	plain = text("%.*sPaxHeaders.0/%s", (int)(base - name) - 2, name + 2, base);
 	base = plain;
@@ -1019,7 +1019,7 @@ static void put_extended(const char *name)
 	free(record);
 }
 
-/* The header of an entry. */
+/* Writes the header of an entry. */
 static void put_entry(char type, const char *name, unsigned int mode,
 		      unsigned long long size, unsigned long long mtime)
 {
@@ -1050,7 +1050,7 @@ static void put_entry(char type, const char *name, unsigned int mode,
 	put_block(&block);
 }
 
-/* Reads a header whole, and fails when it changed meanwhile. */
+/* Reads a whole header, and fails if it changes meanwhile. */
 static size_t read_header(const struct header *header, char **bytes, size_t *room)
 {
 	int fd = open(header->path, O_RDONLY | O_CLOEXEC);
@@ -1060,7 +1060,7 @@ static size_t read_header(const struct header *header, char **bytes, size_t *roo
 
 	if (fd < 0 || fstat(fd, &before))
 		die("reading %s: %s", header->path, strerror(errno));
-	/* One byte more than there should be, to see the end with the same read. */
+	/* One byte of extra room, so that the same read sees the end of the file. */
 	if (*room < (size_t)before.st_size + 1) {
 		*room = before.st_size + 1;
 		*bytes = resize(*bytes, *room);
@@ -1086,7 +1086,7 @@ static size_t read_header(const struct header *header, char **bytes, size_t *roo
 	return len;
 }
 
-/* The directories of name, from the one at name[same] on. */
+/* Writes the parent directories of name, from the one at name[same] on. */
 static void put_directories(const char *name, size_t same, unsigned long long mtime)
 {
 	const char *slash;
@@ -1109,7 +1109,7 @@ static void write_tar(const struct selection *s, unsigned long long mtime)
 	put_entry('5', "./", 0755, 0, mtime);
 	for (i = 0; i < s->nr; i++) {
 		name = s->headers[i].name;
-		/* Directories up to here were those of the last header too. */
+		/* Skip the directories that the last header had too. */
 		for (j = 0, same = 0; last[j] && last[j] == name[j]; j++) {
 			if (last[j] == '/')
 				same = j + 1;
@@ -1137,10 +1137,10 @@ static void write_tar(const struct selection *s, unsigned long long mtime)
 	free(stripped);
 }
 
-/* 1980-01-01: of the epoch itself, some versions of tar complain. */
+/* 1980-01-01: some versions of tar complain about the epoch itself. */
 #define FIXED_DATE 315532800
 
-/* The last second that a tar header holds in its octal field. */
+/* The last second that fits into the octal field of a tar header. */
 #define MAX_EPOCH ((1ULL << 33) - 1)
 
 static unsigned long long timestamp(void)

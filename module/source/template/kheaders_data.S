@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The archive, between two symbols. This is not in the C file, because a
- * compiler that optimises at link time would look for the file then, when the
- * assembler's search path is forgotten.
+ * The archive, between two symbols. It is not in the C file, because with
+ * link-time optimisation the compiler would only look for the archive when
+ * linking, without the assembler's search path.
  */
 #include "kheaders.h"
 
@@ -19,7 +19,7 @@ kheaders_xz_archive:
 	.type kheaders_xz_archive_end, %object
 kheaders_xz_archive_end:
 
-	/* What modinfo says has to be true. A copy cut short ends here. */
+	/* modinfo must tell the truth. This catches a truncated copy. */
 	.if kheaders_xz_archive_end - kheaders_xz_archive - KHEADERS_ARCHIVE_SIZE
-	.error "kheaders_data.tar.xz has not the size that kheaders.h gives"
+	.error "kheaders_data.tar.xz does not have the size that kheaders.h says"
 	.endif

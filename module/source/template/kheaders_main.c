@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The headers that a kernel was built with, as an archive that user space can
- * read: /proc/kheaders.tar.xz, and /sys/kernel/kheaders.tar.xz, where the
- * kernel's own kheaders has it. The archive is in the read-only data, so a read
- * is a copy, and unloading a module gives all of the memory back.
+ * Serves the headers that a kernel was built with to user space, as an archive:
+ * /proc/kheaders.tar.xz, and /sys/kernel/kheaders.tar.xz like the kernel's own
+ * kheaders. The archive is in the read-only data, so a read is just a copy, and
+ * unloading the module frees all of its memory.
  *
- * This is for kernels from 4.14 on. What differs between them follows
- * KHEADERS_KERNEL: 6012 is 6.12.
+ * This works with kernels from 4.14 on. KHEADERS_KERNEL selects between their
+ * APIs: 6012 is 6.12.
  */
 #include <linux/fs.h>
 #include <linux/init.h>
@@ -43,7 +43,7 @@ static ssize_t kheaders_proc_read(struct file *file, char __user *buf,
 				       kheaders_size());
 }
 
-/* procfs has its own structure of operations since 5.6. */
+/* Since 5.6, procfs has operations of its own. */
 #if KHEADERS_KERNEL >= 5006
 static const struct proc_ops kheaders_proc_ops = {
 	.proc_read = kheaders_proc_read,
@@ -64,12 +64,12 @@ static int __init kheaders_proc_add(void)
 	if (!entry)
 		return -ENOMEM;
 
-	/* The size is what stat() shows and what SEEK_END counts from. */
+	/* stat() reports this size, and SEEK_END counts from it. */
 	proc_set_size(entry, kheaders_size());
 	return 0;
 }
 
-/* procfs waits for reads under way; later ones on an open file get EIO. */
+/* procfs waits for reads in flight; later reads of an open file get EIO. */
 static void kheaders_proc_remove(void)
 {
 	remove_proc_entry(KHEADERS_FILE, NULL);
@@ -78,16 +78,16 @@ static void kheaders_proc_remove(void)
 #ifdef CONFIG_SYSFS
 
 /*
- * Before initialisation: whether the file in /sys is wanted. Afterwards:
- * whether it is there. A kheaders.ko of the kernel's own that may be loaded
- * beside us, later, is left its place.
+ * Before initialisation, whether the file in /sys is wanted; afterwards,
+ * whether it exists. The default leaves the name to the kernel's own
+ * kheaders.ko if that can be loaded later, next to us.
  */
 static bool kheaders_sysfs __ro_after_init =
 	!(IS_MODULE(CONFIG_IKHEADERS) && IS_ENABLED(CONFIG_IKHEADERS_PROC));
 module_param_named(sysfs, kheaders_sysfs, bool, 0444);
 MODULE_PARM_DESC(sysfs, "serve /sys/kernel/" KHEADERS_FILE " too, if it is not there yet");
 
-/* The attribute is constant for its callbacks since 6.16. */
+/* Since 6.16, the callbacks take a const attribute. */
 #if KHEADERS_KERNEL >= 6016
 #define kheaders_attr_const const
 #else
@@ -116,10 +116,10 @@ static int __init kheaders_sysfs_add(void)
 		return 0;
 
 	/*
-	 * Look first: sysfs reports a name that is there already with a stack
-	 * trace. Nobody makes that file meanwhile: the kernel's kheaders does
-	 * so when it is built in, and then before us, or as a module of our
-	 * name, and of those there is one at a time.
+	 * Look first: sysfs warns about a duplicate name with a stack trace.
+	 * This cannot race. Only the kernel's own kheaders creates that file:
+	 * if built in, it does so before us, and as a module it has our name,
+	 * so it cannot be loaded at the same time.
 	 */
 	taken = sysfs_get_dirent(kernel_kobj->sd, KHEADERS_FILE);
 	if (taken) {
@@ -135,7 +135,7 @@ static int __init kheaders_sysfs_add(void)
 	return err;
 }
 
-/* kernfs waits for reads under way; later ones on an open file get ENODEV. */
+/* kernfs waits for reads in flight; later reads of an open file get ENODEV. */
 static void kheaders_sysfs_remove(void)
 {
 	if (kheaders_sysfs)
@@ -155,7 +155,7 @@ static void kheaders_sysfs_remove(void)
 
 #endif
 
-/* Built in, this is late enough to come after the kernel's own kheaders. */
+/* If built in, this runs late enough to come after the kernel's own kheaders. */
 static int __init kheaders_init(void)
 {
 	int err;

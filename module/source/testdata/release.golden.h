@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The archive kheaders_data.tar.xz: what it is, and where it lies in memory. */
+/* Describes the archive kheaders_data.tar.xz, and where it is in memory. */
 #ifndef KHEADERS_H
 #define KHEADERS_H
 
@@ -13,7 +13,7 @@
 #define KHEADERS_SRCARCH "x86"
 
 #ifndef __ASSEMBLER__
-/* Arrays: a hardened copy_to_user() takes a scalar for one byte. */
+/* These are arrays, since a hardened copy_to_user() takes a char for one byte. */
 extern const char kheaders_xz_archive[];
 extern const char kheaders_xz_archive_end[];
 #endif
