@@ -2,17 +2,16 @@
 #
 # make qemu-test   from a kernel tree to a verified /proc/kheaders.tar.xz
 # make test        every test of the project
-# Both install what is missing first. ARGS="--profile debug …" goes to kheaders.
+# Both first install what is missing. qemu-test passes ARGS to kheaders.
 
 GO ?= go
 ARGS ?=
 GOLANGCI_LINT = $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-# No C compiler is needed for kheaders itself, which then installs one.
+# kheaders builds without a C compiler, since it may have to install one.
 KHEADERS = CGO_ENABLED=0 $(GO) run ./harness/cmd/kheaders
 
-# These test packages run in the guest, where qemu-test and the end-to-end tests
-# take them.
+# These tests run in the guest. qemu-test and the end-to-end tests put them there.
 GUEST_PACKAGES = /tests/(guest|faults/[^/]*|benchmodule/guest)$$
 
 .PHONY: qemu-test
@@ -24,12 +23,12 @@ test: DOCTOR = --mode dkms --bpf
 test: deps unit e2e
 	$(GO) test -v -count=1 -parallel 2 -timeout 20m -run '$(FEW_FAULTS)' ./tests/faults
 
-# The faults that make test takes; test-faults takes all.
+# The faults that make test runs; test-faults runs all of them.
 FEW_FAULTS = ^TestFaults$$/.*/^(flipped-byte|no-tests|unreported|poweroff|hang|boot-hang|qemu-missing|init-oops)$$
 
-# Everything but real kernels. vet takes what the tests are compiled with; the
-# verdict's coverage is measured in the run that everything else is in. The race
-# detector would have each program sleep for a second at its end.
+# Everything but real kernels. vet gets -race so that it shares the tests' compiled
+# packages. harness/verdict has a run of its own for its coverage. Without GORACE,
+# the race detector makes each program sleep for a second before it exits.
 .PHONY: unit
 unit: export GORACE = atexit_sleep_ms=0
 unit:
@@ -37,9 +36,9 @@ unit:
 	$(GO) test -race -vet=off $$($(GO) list ./... | grep -Ev '$(GUEST_PACKAGES)|/tests(/faults|/kvm)?$$|/harness/verdict$$')
 	$(GO) test -race -vet=off -cover ./harness/verdict | awk '{ print } /coverage: / { sub("%", "", $$5); found = $$5 >= 95 } END { exit !found }'
 
-# How much of the packages that put a run together the fast tests reach, in
-# per cent of the statements; less than 85 is a failure. What the scripts run
-# counts: their kheaders is the test binary.
+# How many per cent of the statements the fast tests reach in the packages that put
+# a run together; less than 85 fails. The scripts count too, because the kheaders
+# that they run is the test binary.
 COVERED = harness harness/cmd/kheaders harness/internal/pipeline harness/internal/stage harness/internal/mode harness/internal/output
 comma := ,
 space := $(subst x,,x x)
@@ -66,22 +65,22 @@ cover:
 e2e:
 	$(GO) test -v -count=1 -timeout 80m ./tests
 
-# Everything that can go wrong, one by one: each must get its verdict. The table
-# is in out/faults.txt.
+# Everything that can go wrong, one by one, each with its verdict. Writes the table
+# out/faults.txt.
 .PHONY: test-faults
 test-faults: DOCTOR = --profile clang --bpf
 test-faults: deps
 	$(GO) test -v -count=1 -parallel 2 -timeout 40m ./tests/faults $(ARGS)
 
-# A KVM that works, on a host without one: QEMU emulates a processor that has
-# virtualization, and kheaders runs in that machine. Takes some minutes, and
-# fetches Debian packages for it.
+# A working KVM on a host without one: QEMU emulates a processor with
+# virtualization, and kheaders runs in that machine. Takes some minutes and fetches
+# Debian packages.
 .PHONY: test-kvm
 test-kvm: deps
 	$(GO) test -v -count=1 -timeout 2h ./tests/kvm $(ARGS)
 
-# The same healthy boots, again and again: ARGS="-n 50 -load 4" keeps the
-# processors busy meanwhile.
+# The same healthy boots, again and again. ARGS="-n 50 -load 4" boots 50 times with
+# the processors kept busy.
 .PHONY: soak
 soak: deps
 	$(GO) run ./tests/soak $(ARGS)
@@ -94,14 +93,14 @@ lint:
 fmt:
 	$(GOLANGCI_LINT) fmt ./...
 
-# How close a cell's boot is to the floor: the same kernel with an init that
-# ends at once. Alternating, in one run.
+# How close a cell's boot is to the floor, the same kernel with an init that exits
+# at once. The two alternate in one run.
 .PHONY: bench-boot
 bench-boot: deps
 	$(GO) run ./tests/benchboot $(ARGS)
 
-# kheaders archive beside the kernel's own generator, which needs cpio, and
-# beside xz alone. Alternating, in one run of a quarter of an hour.
+# Compares kheaders archive with the kernel's own generator, which needs cpio, and
+# with xz alone. They alternate in one run of a quarter of an hour.
 .PHONY: bench-archive
 bench-archive: deps
 	$(GO) run ./tests/bencharchive $(ARGS)
@@ -117,14 +116,14 @@ fuzz:
 		done; \
 	done
 
-# The generated C against checkpatch, W=1, sparse and clang, and in kernels that
-# clang has hardened. make test does the first two.
+# Checks the generated C with checkpatch, W=1, sparse and clang, and runs it in
+# kernels that clang hardened. make test does the first two.
 .PHONY: check-c
 check-c:
 	@$(KHEADERS) doctor --install --quiet --checks --profile clang --bpf
 	$(GO) test -v -count=1 -timeout 30m -run 'TestC$$' ./tests -args -check-c
 
-# Our module beside the kernel's own kheaders.ko: size, memory, time, reads.
+# Compares our module with the kernel's own kheaders.ko: size, memory, time, reads.
 .PHONY: bench-module
 bench-module: deps
 	$(GO) run ./tests/benchmodule $(ARGS)
