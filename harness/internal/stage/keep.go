@@ -17,9 +17,6 @@ func Keep(dir string, files map[string]string) error {
 		return fmt.Errorf("keeping what is booted: %w", err)
 	}
 	for name, from := range files {
-		if from == "" {
-			continue
-		}
 		if err := output.Copy(filepath.Join(dir, name), from); err != nil {
 			return fmt.Errorf("keeping what is booted: %w", err)
 		}
