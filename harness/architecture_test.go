@@ -7,6 +7,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"go/types"
 	"io/fs"
 	"os"
 	"path"
@@ -15,6 +16,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"golang.org/x/tools/go/packages"
 )
 
 const module = "github.com/kheaders/kheaders/"
@@ -102,6 +105,72 @@ func TestImports(t *testing.T) {
 			t.Errorf("ARCHITECTURE.md has %s, where there is no package", dir)
 		}
 	}
+}
+
+// TestFilesInOrder holds that the files of a package can be read one after the
+// other: none uses what is declared in one that uses it in turn.
+func TestFilesInOrder(t *testing.T) {
+	list, err := packages.Load(&packages.Config{
+		Dir: "..", Mode: packages.NeedName | packages.NeedFiles | packages.NeedSyntax | packages.NeedTypes | packages.NeedTypesInfo | packages.NeedImports,
+	}, "./...")
+	if err != nil || len(list) == 0 {
+		t.Fatalf("no packages: %v", err)
+	}
+	for _, p := range list {
+		if len(p.Errors) > 0 {
+			t.Fatalf("%s: %v", p.PkgPath, p.Errors)
+		}
+		uses := usesOf(p)
+		for file := range uses {
+			if by := way(uses, file, file, map[string]bool{}); by != nil {
+				t.Errorf("%s: %s", strings.TrimPrefix(p.PkgPath, module), strings.Join(append([]string{file}, by...), " uses "))
+			}
+		}
+	}
+}
+
+// usesOf returns which files of a package use what others declare.
+func usesOf(p *packages.Package) map[string]map[string]bool {
+	uses := map[string]map[string]bool{}
+	for _, f := range p.Syntax {
+		from := path.Base(p.Fset.Position(f.Pos()).Filename)
+		uses[from] = map[string]bool{}
+		ast.Inspect(f, func(n ast.Node) bool {
+			id, ok := n.(*ast.Ident)
+			if !ok {
+				return true
+			}
+			object := p.TypesInfo.Uses[id]
+			if object == nil || object.Pkg() != p.Types {
+				return true
+			}
+			method, isFunc := object.(*types.Func)
+			if object.Parent() == p.Types.Scope() || isFunc && method.Signature().Recv() != nil {
+				if to := path.Base(p.Fset.Position(object.Pos()).Filename); to != from {
+					uses[from][to] = true
+				}
+			}
+			return true
+		})
+	}
+	return uses
+}
+
+// way returns the files by which one leads to another, or nil.
+func way(uses map[string]map[string]bool, from, to string, seen map[string]bool) []string {
+	for next := range uses[from] {
+		if next == to {
+			return []string{to}
+		}
+		if seen[next] {
+			continue
+		}
+		seen[next] = true
+		if rest := way(uses, next, to, seen); rest != nil {
+			return append([]string{next}, rest...)
+		}
+	}
+	return nil
 }
 
 // Those may be longer than the rest, for the reason given.

@@ -32,29 +32,6 @@ const (
 	maxRecent = 8
 )
 
-// Finding is trouble that the kernel reported on the console.
-type Finding struct {
-	// Name is the recogniser's: kasan, warning, soft-lockup and so on.
-	Name string `json:"name"`
-	// Panic says that it was the kernel's end.
-	Panic bool `json:"panic,omitempty"`
-	// Title is the line that says what happened, without its timestamp.
-	Title string `json:"title"`
-	// Test is the test that was running, or empty.
-	Test string `json:"test,omitempty"`
-	// Uptime is the report's timestamp in seconds, or -1 without one.
-	Uptime float64 `json:"uptime_seconds"`
-	// Lines are the report's first lines, at most 48 of 256 bytes.
-	Lines []string `json:"lines"`
-	// Annotated are the lines with the source lines behind the addresses, when
-	// the kernel has debug information.
-	Annotated []string `json:"annotated_lines,omitempty"`
-	// Signs are the names of all recognisers that knew one of its lines.
-	Signs []string `json:"signs"`
-	// Allowed is the allowlist's reason to ignore it, or empty.
-	Allowed string `json:"allowed,omitempty"`
-}
-
 // Console is what is known of the console.
 type Console struct {
 	// Bytes counts what was printed.

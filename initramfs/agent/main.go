@@ -23,18 +23,6 @@ import (
 	"github.com/kheaders/kheaders/initramfs/wire"
 )
 
-const (
-	// portWait is how long the port may take to show up after boot.
-	portWait = 5 * time.Second
-	// startedPath is a file that is there once an agent has been started.
-	startedPath = "/kheaders-agent-started"
-	// grace is how long an ending test binary may take, see session.
-	grace = 2 * time.Second
-	// margin is added to the deadline before the machine is reset whatever
-	// state the agent is in, such as stuck in a write to the host.
-	margin = 5 * grace
-)
-
 func main() {
 	// init starts us again, as the shell, when we have died.
 	if f, err := os.OpenFile(startedPath, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600); err == nil {
@@ -138,8 +126,6 @@ func readPlan(path string) (wire.Plan, error) {
 
 // maxDeadline is more than any run needs, and far from overflowing a Duration.
 const maxDeadline = 24 * time.Hour
-
-func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 
 // openPort opens the virtio-serial port of that name as soon as it exists.
 func openPort(name string, wait time.Duration) (*os.File, error) {

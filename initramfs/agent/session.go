@@ -255,3 +255,17 @@ func (e ending) event() wire.Event {
 	}
 	return wire.Event{Kind: wire.KindExit, Code: e.state.ExitCode()}
 }
+
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+
+const (
+	// portWait is how long the port may take to show up after boot.
+	portWait = 5 * time.Second
+	// startedPath is a file that is there once an agent has been started.
+	startedPath = "/kheaders-agent-started"
+	// grace is how long an ending test binary may take, see session.
+	grace = 2 * time.Second
+	// margin is added to the deadline before the machine is reset whatever
+	// state the agent is in, such as stuck in a write to the host.
+	margin = 5 * grace
+)

@@ -21,14 +21,6 @@ import (
 // and exposes nothing about the container. So only the LZMA2 data goes to the
 // library.
 
-// ErrFormat is wrapped by every error about an archive that is damaged, or not
-// an archive at all.
-var ErrFormat = errors.New("not a valid headers archive")
-
-func badFormat(format string, args ...any) error {
-	return fmt.Errorf("%w: "+format, append([]any{ErrFormat}, args...)...)
-}
-
 // block is one independently compressed part of the archive.
 type block struct {
 	lzma2  []byte

@@ -98,19 +98,6 @@ func (l Limits) orDefault() Limits {
 	return d
 }
 
-// LimitError says that an archive is larger than the reader allows.
-type LimitError struct {
-	// What is what was counted.
-	What string
-	// Limit is the maximum.
-	Limit int64
-}
-
-// Error names the limit.
-func (e *LimitError) Error() string {
-	return fmt.Sprintf("the archive has more than %d %s", e.Limit, e.What)
-}
-
 // Entry is a file, directory or symbolic link in an archive.
 type Entry struct {
 	// Name is its path, without a leading "./"; the root is ".". It passes

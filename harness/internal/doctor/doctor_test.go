@@ -105,8 +105,7 @@ func TestExamine(t *testing.T) {
 		}
 	}
 
-	// Headers and QEMU's files are looked for in their directories,
-	// programs in PATH.
+	// Programs are in PATH, headers and QEMU's files in their directories.
 	dir := fakes(t, everything)
 	t.Setenv("PATH", dir)
 	for _, tool := range Examine(t.Context(), all) {

@@ -13,58 +13,15 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/google/renameio/v2"
 
-	"github.com/kheaders/kheaders/harness/internal/cache"
 	"github.com/kheaders/kheaders/harness/internal/hint"
 	"github.com/kheaders/kheaders/harness/internal/index"
 	"github.com/kheaders/kheaders/harness/target"
 	"github.com/kheaders/kheaders/module/archive"
 )
-
-// Options say what to pack, and how.
-type Options struct {
-	// Source is the kernel's source tree, or a distribution's
-	// linux-headers-*-common.
-	Source string
-	// Build is the object tree, or a distribution's directory of headers
-	// for one flavour. Empty means that the kernel was built in its source
-	// tree.
-	Build string
-	// Target is the kernel's architecture.
-	Target target.Target
-	// Output is the archive to write. Its directory must exist.
-	Output string
-	// Compressor is "xz" or "go"; empty means xz.
-	Compressor string
-	// KeepComments leaves the comments in the headers.
-	KeepComments bool
-	// State is a directory in which Pack remembers what it packed. If an
-	// output's headers and options have not changed since, Pack leaves the
-	// output alone. If State cannot be used, or is empty, Pack always
-	// packs.
-	State string
-}
-
-// Result describes a finished archive.
-type Result struct {
-	// Path is the archive.
-	Path string `json:"path"`
-	// Size is its size in bytes.
-	Size int64 `json:"size"`
-	// SHA256 is its digest, in hex.
-	SHA256 string `json:"sha256"`
-	// Compressor is the name of the compressor that made it.
-	Compressor string `json:"compressor"`
-	// Unchanged says that the output already existed, made from the same
-	// headers with the same options.
-	Unchanged bool `json:"unchanged"`
-	archive.Summary
-}
 
 // Pack writes the headers archive of a kernel. The output appears whole,
 // replacing an older one, or not at all. Mistakes in the options are
@@ -139,32 +96,6 @@ func Pack(ctx context.Context, opts Options) (_ Result, err error) {
 		known.remember(now, result)
 	}
 	return result, nil
-}
-
-// Key identifies everything that the archive's bytes depend on, except for the
-// content of the trees: two calls of [Pack] with the same trees and the same
-// key write the same file.
-func Key(ctx context.Context, opts Options) (string, error) {
-	compressor, err := chooseCompressor(opts.Compressor)
-	if err != nil {
-		return "", err
-	}
-	mtime, err := Timestamp(ctx)
-	if err != nil {
-		return "", err
-	}
-	return keyOf(ctx, opts, compressor, mtime)
-}
-
-func keyOf(ctx context.Context, opts Options, compressor compressor, mtime time.Time) (string, error) {
-	version, err := compressor.version(ctx)
-	if err != nil {
-		return "", err
-	}
-	return string(cache.KeyOf(
-		strconv.Itoa(archive.Version), opts.Target.SrcArch, compressor.name, version,
-		strconv.FormatInt(mtime.Unix(), 10), strconv.FormatBool(opts.KeepComments),
-	)), nil
 }
 
 // openTrees checks that the directories are what they should be, and opens

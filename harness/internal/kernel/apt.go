@@ -42,7 +42,7 @@ func (f fetcher) needDebian(programs ...string) error {
 	for _, program := range programs {
 		if _, err := run.Look(program); err != nil {
 			return hint.New(fmt.Errorf("kernel %q is fetched and unpacked with Debian's tools: %w", f.spec, err),
-				"install "+program+", or on a system without apt name a directory, a tarball or a URL: "+specForms())
+				"install "+program+", or on a system without apt name a directory, a tarball or a URL")
 		}
 	}
 	return nil

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"regexp"
 	"strings"
 
 	"github.com/kheaders/kheaders/harness/internal/hint"
@@ -43,9 +42,6 @@ func (s Spec) CheckProfile(name string) error {
 	return hint.Usage(fmt.Errorf("kernel %q comes built, and cannot have the profile %s", s, name),
 		"leave --profile out, or build a kernel from source: "+s.origin.facts().fromSource)
 }
-
-// scheme distinguishes debian:6.12 and https://… from a path.
-var scheme = regexp.MustCompile(`^[a-z][a-z0-9+.-]*:`)
 
 // ParseSpec reads a kernel spec in one of the [Forms]. A path with a colon in
 // it must start with / or ./. Errors are the user's mistakes and have a hint.
@@ -85,19 +81,6 @@ func unknown(text string) error {
 		return hint.Usage(fmt.Errorf("finding the kernel %q: %w", text, err), specForms())
 	}
 	return hint.Usage(fmt.Errorf("kernel %q is neither a directory nor a file", text), specForms())
-}
-
-// pathInfo returns what is at the path that a spec names. It is nil when
-// nothing is there, or when the spec is not a path.
-func pathInfo(text string) fs.FileInfo {
-	if scheme.MatchString(text) {
-		return nil
-	}
-	info, err := os.Stat(text)
-	if err != nil {
-		return nil // unknown says why
-	}
-	return info
 }
 
 // Default returns the spec to use when none is given: debian:6.12 where apt can

@@ -5,6 +5,7 @@ package kernel
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,8 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/kheaders/kheaders/harness/internal/cache"
 	"github.com/kheaders/kheaders/harness/internal/hint"
 	"github.com/kheaders/kheaders/harness/internal/run"
 )
@@ -116,43 +116,72 @@ func (f fetcher) run(ctx context.Context, argv []string, dir string) error {
 	return run.Cmd{Argv: argv, Dir: dir, Env: plainMessages}.Run(ctx)
 }
 
-// firstLine adds the first line of a failed program's output to its error. For
-// tar, apt and dpkg-deb that line says what is wrong.
-func firstLine(err error) error {
-	if e, ok := errors.AsType[*run.Error](err); ok && len(e.Tail) > 0 {
-		return &detailError{detail: strings.TrimSpace(e.Tail[0]), err: err}
+// sourceInfo is what an entry of unpacked source records about itself.
+type sourceInfo struct {
+	// Key identifies the content: the digest of the file it came from.
+	Key string `json:"key"`
+	// Version is the kernel's version.
+	Version string `json:"version"`
+	// Origin says where it came from, for people.
+	Origin string `json:"origin"`
+}
+
+const (
+	sourceInfoName = "source.json"
+	sourceTreeName = "linux"
+)
+
+// unpacked returns the source in the entry of a key. If there is none, obtain
+// fetches the tarball into an empty scratch directory, which is removed
+// afterwards, and returns its path and identity.
+func (f fetcher) unpacked(ctx context.Context, key cache.Key, obtain func(ctx context.Context, scratch string) (tarball string, info sourceInfo, err error)) (Source, error) {
+	entry, err := f.store.Get(ctx, "source", key, func(ctx context.Context, dir string) ([]string, error) {
+		if err := f.fill(ctx, dir, obtain); err != nil {
+			return nil, diskFull(err, dir)
+		}
+		return []string{sourceInfoName, sourceTreeName + "/Makefile"}, nil
+	})
+	if err != nil {
+		return Source{}, err
 	}
-	return err
-}
-
-// detailError is an error with a detail that the program itself reported.
-type detailError struct {
-	detail string
-	err    error
-}
-
-func (e *detailError) Error() string { return fmt.Sprintf("%v: %s", e.err, e.detail) }
-
-func (e *detailError) Unwrap() error { return e.err }
-
-// diskFull adds to err how much room is needed, if err is about a full disk.
-func diskFull(err error, dir string) error {
-	if !run.DiskFull(err) {
-		return err
+	text, err := os.ReadFile(entry.Path(sourceInfoName))
+	if err != nil {
+		return Source{}, fmt.Errorf("reading what is known about the source: %w", err)
 	}
-	return hint.New(fmt.Errorf("no space left on the device that holds %s: %w", dir, err),
-		"a source tree takes 1.7 GB and a built test kernel 0.2 GB: free some, or move the cache to another device")
+	var info sourceInfo
+	if err := json.Unmarshal(text, &info); err != nil {
+		return Source{}, fmt.Errorf("reading what is known about the source: %w", err)
+	}
+	return Source{Dir: entry.Path(sourceTreeName), Key: info.Key, Version: info.Version, build: compile}, nil
 }
 
-// syncFileSystem waits until everything on dir's file system is on the disk.
-func syncFileSystem(dir string) (err error) {
-	d, err := os.Open(dir)
+func (f fetcher) fill(ctx context.Context, dir string, obtain func(ctx context.Context, scratch string) (string, sourceInfo, error)) error {
+	scratch := filepath.Join(dir, "scratch")
+	if err := os.Mkdir(scratch, 0o755); err != nil {
+		return fmt.Errorf("making a directory for the download: %w", err)
+	}
+	tarball, info, err := obtain(ctx, scratch)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, d.Close()) }()
-	if err := unix.Syncfs(int(d.Fd())); err != nil {
-		return fmt.Errorf("syncing the cache: %w", err)
+	tree := filepath.Join(dir, sourceTreeName)
+	if err := f.unpack(ctx, tarball, tree); err != nil {
+		return err
 	}
-	return nil
+	if err := os.RemoveAll(scratch); err != nil {
+		return fmt.Errorf("removing the download: %w", err)
+	}
+	if info.Version, err = treeVersion(tree); err != nil {
+		return hint.Usage(fmt.Errorf("%s: %w", info.Origin, err), "a source tarball holds one kernel tree, or one directory with it")
+	}
+	text, err := json.MarshalIndent(info, "", "\t")
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, sourceInfoName), append(text, '\n'), 0o644); err != nil {
+		return fmt.Errorf("writing what is known about the source: %w", err)
+	}
+	// Later uses check only some of the files, so all of them must be on
+	// the disk before the entry counts.
+	return syncFileSystem(dir)
 }

@@ -22,7 +22,6 @@ import (
 	"github.com/kheaders/kheaders/harness/internal/run"
 	"github.com/kheaders/kheaders/harness/internal/toolchain"
 	"github.com/kheaders/kheaders/harness/target"
-	"github.com/kheaders/kheaders/module/source"
 )
 
 // BuildOptions say what to build, and against what.
@@ -50,36 +49,6 @@ var environment = []string{
 	"MAKEFLAGS=", "MFLAGS=", "GNUMAKEFLAGS=", "MAKEFILES=", "MAKELEVEL=",
 	// These would send the build elsewhere, or add to it.
 	"KBUILD_OUTPUT=", "KBUILD_EXTRA_SYMBOLS=", "KCPPFLAGS=",
-}
-
-// The files that [Build] makes, in Dir.
-const (
-	// ModuleFile is the module to load.
-	ModuleFile = source.ModuleName + ".ko"
-	// UnsignedFile is the module without its signature, for a kernel that
-	// loads signed modules only.
-	UnsignedFile = source.ModuleName + ".unsigned.ko"
-)
-
-// Files returns the names of the files that [Build] makes for a kernel.
-func (k Kernel) Files() []string {
-	names := []string{ModuleFile}
-	if k.Signed {
-		names = append(names, UnsignedFile)
-	}
-	if k.Compression != "" {
-		names = append(names, k.CompressedFile())
-	}
-	return names
-}
-
-// CompressedFile is the name of the module that the kernel itself decompresses,
-// or empty.
-func (k Kernel) CompressedFile() string {
-	if k.Compression == "" {
-		return ""
-	}
-	return ModuleFile + k.Compression
 }
 
 // Build builds the module in Dir, for the kernel that k describes, in all forms

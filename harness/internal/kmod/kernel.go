@@ -13,6 +13,7 @@ import (
 
 	"github.com/kheaders/kheaders/harness/internal/hint"
 	"github.com/kheaders/kheaders/harness/internal/run"
+	"github.com/kheaders/kheaders/module/source"
 )
 
 // Kernel is what a kernel's build says about the modules it loads.
@@ -226,4 +227,34 @@ func readConfig(path string) (map[string]string, error) {
 		}
 	}
 	return config, nil
+}
+
+// The files that [Build] makes, in Dir.
+const (
+	// ModuleFile is the module to load.
+	ModuleFile = source.ModuleName + ".ko"
+	// UnsignedFile is the module without its signature, for a kernel that
+	// loads signed modules only.
+	UnsignedFile = source.ModuleName + ".unsigned.ko"
+)
+
+// Files returns the names of the files that [Build] makes for a kernel.
+func (k Kernel) Files() []string {
+	names := []string{ModuleFile}
+	if k.Signed {
+		names = append(names, UnsignedFile)
+	}
+	if k.Compression != "" {
+		names = append(names, k.CompressedFile())
+	}
+	return names
+}
+
+// CompressedFile is the name of the module that the kernel itself decompresses,
+// or empty.
+func (k Kernel) CompressedFile() string {
+	if k.Compression == "" {
+		return ""
+	}
+	return ModuleFile + k.Compression
 }

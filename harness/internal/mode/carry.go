@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 
@@ -75,14 +74,4 @@ func inspect(in CarryInput, loader kmod.Kernel, dir string) (stage.Carrier, erro
 		carrier.Compressed = filepath.Join(dir, name)
 	}
 	return carrier, nil
-}
-
-// writeFiles writes files into a directory.
-func writeFiles(dir string, files map[string][]byte) error {
-	for name, text := range files {
-		if err := os.WriteFile(filepath.Join(dir, name), text, 0o644); err != nil {
-			return err
-		}
-	}
-	return nil
 }

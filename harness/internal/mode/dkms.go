@@ -42,15 +42,6 @@ func dkms() Mode {
 	}
 }
 
-// checkCompressor rejects compressors that a build without our help cannot use.
-func checkCompressor(compressor, who, mode string) error {
-	if compressor == headers.DefaultCompressor {
-		return nil
-	}
-	return hint.Usage(fmt.Errorf("%s compresses with %s, not %s", who, headers.DefaultCompressor, compressor),
-		"leave --compressor out with --mode "+mode)
-}
-
 // buildDKMS has dkms build the module.
 func buildDKMS(ctx context.Context, in CarryInput, loader kmod.Kernel, files map[string][]byte, dir string) error {
 	tree := filepath.Join(dir, kmod.DKMSSource)

@@ -7,9 +7,9 @@ package mode
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	"github.com/kheaders/kheaders/harness/internal/cache"
+	"github.com/kheaders/kheaders/harness/internal/headers"
 	"github.com/kheaders/kheaders/harness/internal/hint"
 	"github.com/kheaders/kheaders/harness/internal/kernel"
 	"github.com/kheaders/kheaders/harness/internal/stage"
@@ -62,27 +62,11 @@ type CarryInput struct {
 	Say stage.Say
 }
 
-// All returns the modes, the default first.
-func All() []Mode { return []Mode{module(), builtin(), dkms()} }
-
-// Default returns the mode to use when none is named.
-func Default() Mode { return All()[0] }
-
-// Names returns the names of the modes, in the same order.
-func Names() []string {
-	var names []string
-	for _, m := range All() {
-		names = append(names, m.Name)
+// checkCompressor rejects compressors that a build without our help cannot use.
+func checkCompressor(compressor, who, mode string) error {
+	if compressor == headers.DefaultCompressor {
+		return nil
 	}
-	return names
-}
-
-// Lookup returns the mode of that name.
-func Lookup(name string) (Mode, error) {
-	for _, m := range All() {
-		if m.Name == name {
-			return m, nil
-		}
-	}
-	return Mode{}, hint.Usage(fmt.Errorf("unknown mode %q", name), "use --mode "+strings.Join(Names(), ", "))
+	return hint.Usage(fmt.Errorf("%s compresses with %s, not %s", who, headers.DefaultCompressor, compressor),
+		"leave --compressor out with --mode "+mode)
 }

@@ -5,15 +5,11 @@ package mode
 import (
 	"context"
 	"errors"
-	"fmt"
-	"path/filepath"
 
 	"github.com/kheaders/kheaders/harness/internal/kernel"
 	"github.com/kheaders/kheaders/harness/internal/kmod"
-	"github.com/kheaders/kheaders/harness/internal/output"
 	"github.com/kheaders/kheaders/harness/internal/run"
 	"github.com/kheaders/kheaders/harness/internal/stage"
-	"github.com/kheaders/kheaders/module/source"
 )
 
 // module loads the headers as a module, into a kernel that knows nothing of it.
@@ -33,15 +29,6 @@ func module() Mode {
 	}
 }
 
-// render returns the module's source around an archive.
-func render(archive stage.File, release, srcArch string) (map[string][]byte, error) {
-	files, err := source.Render(source.Archive{SHA256: archive.SHA256, Size: archive.Size, Release: release, SrcArch: srcArch})
-	if err != nil {
-		return nil, fmt.Errorf("rendering the module: %w", err)
-	}
-	return files, nil
-}
-
 // buildModule has kbuild build the module around the archive.
 func buildModule(ctx context.Context, in CarryInput, loader kmod.Kernel, files map[string][]byte, dir string) error {
 	if err := fill(dir, files, in.Archive.Path); err != nil {
@@ -52,12 +39,4 @@ func buildModule(ctx context.Context, in CarryInput, loader kmod.Kernel, files m
 		err = kernel.ExplainMake(err, in.Log)
 	}
 	return err
-}
-
-// fill writes the module's source and the archive into a directory.
-func fill(dir string, files map[string][]byte, archive string) error {
-	if err := writeFiles(dir, files); err != nil {
-		return err
-	}
-	return output.Copy(filepath.Join(dir, source.ArchiveName), archive)
 }

@@ -3,17 +3,54 @@
 package pipeline
 
 import (
-	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
 
-	"golang.org/x/sync/errgroup"
-
-	"github.com/kheaders/kheaders/harness/internal/doctor"
-	"github.com/kheaders/kheaders/harness/internal/kernel"
 	"github.com/kheaders/kheaders/harness/internal/qemu"
 	"github.com/kheaders/kheaders/harness/internal/stage"
 	"github.com/kheaders/kheaders/harness/report"
 	"github.com/kheaders/kheaders/harness/verdict"
 )
+
+// cell is a cell of the matrix, with its directory.
+type cell struct {
+	*runner
+	of Cell
+	// dir is where the cell's files go, below the results directory.
+	dir string
+
+	mu    sync.Mutex // guards times: some stages run side by side
+	times []report.Stage
+}
+
+// open makes an empty directory for the cell.
+func (r *runner) open(of Cell) (*cell, error) {
+	c := &cell{runner: r, of: of, dir: filepath.Join(r.Results, of.Name())}
+	if err := os.RemoveAll(c.dir); err != nil {
+		return c, fmt.Errorf("clearing the results: %w", err)
+	}
+	if err := os.MkdirAll(c.dir, 0o755); err != nil {
+		return c, fmt.Errorf("making the results directory: %w", err)
+	}
+	return c, nil
+}
+
+func (c *cell) path(name string) string { return filepath.Join(c.dir, name) }
+
+// say reports a line about a stage of the cell.
+func (c *cell) say(subject, format string, args ...any) {
+	c.runner.say(c.of.Target.Name, "%-8s %s", subject, fmt.Sprintf(format, args...))
+}
+
+// timed notes how long a stage took.
+func (c *cell) timed(name string, start time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.times = append(c.times, report.Stage{Name: name, Seconds: time.Since(start).Seconds()})
+}
 
 // made is what the stages of a cell have returned so far.
 type made struct {
@@ -27,80 +64,4 @@ type made struct {
 	image    stage.File
 	booted   stage.Booted
 	result   verdict.Result
-}
-
-// judge takes one cell from its kernel's source to a verdict. The report it
-// returns has a verdict whatever happens.
-func (r *runner) judge(ctx context.Context, of Cell, from fetched) report.Cell {
-	c, err := r.open(of)
-	if err == nil {
-		err = from.err
-	}
-	if err == nil {
-		err = doctor.Error(r.Missing(ctx, of))
-	}
-	var m made
-	if err == nil {
-		m, err = c.prepare(ctx, from.source)
-	}
-	if err == nil {
-		err = c.verify(ctx, &m)
-	}
-	out := c.report(ctx, m, err)
-	c.say("verdict", "%s", out.Summary())
-	return out
-}
-
-// prepare makes everything that goes into a boot. The guest's programs do not
-// depend on the kernel, so they are compiled while it builds.
-func (c *cell) prepare(ctx context.Context, source kernel.Source) (m made, err error) {
-	group, groupCtx := errgroup.WithContext(ctx)
-	group.Go(func() (err error) {
-		m.programs, err = c.guest(groupCtx)
-		return err
-	})
-	group.Go(func() error {
-		m.ticksKHz = qemu.HostTicks()
-		return nil
-	})
-	group.Go(func() error { return c.carryHeaders(groupCtx, source, &m) })
-	err = group.Wait()
-	if ctx.Err() != nil {
-		err = context.Cause(ctx)
-	}
-	return m, err
-}
-
-// carryHeaders turns a kernel's source into the carrier of its headers.
-func (c *cell) carryHeaders(ctx context.Context, source kernel.Source, m *made) error {
-	patched, err := c.patch(ctx, source)
-	if err != nil {
-		return err
-	}
-	if m.kernel, err = c.build(ctx, patched); err != nil {
-		return err
-	}
-	if m.archive, err = c.pack(ctx, m.kernel.Kernel); err != nil {
-		return err
-	}
-	if m.program, err = c.compile(ctx, m.kernel.Kernel, m.archive); err != nil {
-		return err
-	}
-	if m.carrier, err = c.carry(ctx, m.kernel.Kernel, m.archive); err != nil {
-		return err
-	}
-	m.accel, err = c.choose(ctx, m.kernel.Image)
-	return err
-}
-
-// verify boots what was prepared and judges it.
-func (c *cell) verify(ctx context.Context, m *made) (err error) {
-	if m.image, err = c.image(*m, false); err != nil {
-		return err
-	}
-	if m.booted, err = c.boot(ctx, *m); err != nil {
-		return err
-	}
-	m.result = c.decide(*m)
-	return nil
 }

@@ -4,10 +4,7 @@ package pipeline
 
 import (
 	"context"
-	"fmt"
-	"os"
 	"path/filepath"
-	"sync"
 	"time"
 
 	"github.com/kheaders/kheaders/harness/internal/kernel"
@@ -22,43 +19,6 @@ import (
 // memoryMiB is the guest's memory. The kernel needs room for the initramfs
 // twice while it unpacks it; more than that only lengthens the boot.
 const memoryMiB = 256
-
-// cell is a cell of the matrix, with its directory.
-type cell struct {
-	*runner
-	of Cell
-	// dir is where the cell's files go, below the results directory.
-	dir string
-
-	mu    sync.Mutex // guards times: some stages run side by side
-	times []report.Stage
-}
-
-// open makes an empty directory for the cell.
-func (r *runner) open(of Cell) (*cell, error) {
-	c := &cell{runner: r, of: of, dir: filepath.Join(r.Results, of.Name())}
-	if err := os.RemoveAll(c.dir); err != nil {
-		return c, fmt.Errorf("clearing the results: %w", err)
-	}
-	if err := os.MkdirAll(c.dir, 0o755); err != nil {
-		return c, fmt.Errorf("making the results directory: %w", err)
-	}
-	return c, nil
-}
-
-func (c *cell) path(name string) string { return filepath.Join(c.dir, name) }
-
-// say reports a line about a stage of the cell.
-func (c *cell) say(subject, format string, args ...any) {
-	c.runner.say(c.of.Target.Name, "%-8s %s", subject, fmt.Sprintf(format, args...))
-}
-
-// timed notes how long a stage took.
-func (c *cell) timed(name string, start time.Time) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.times = append(c.times, report.Stage{Name: name, Seconds: time.Since(start).Seconds()})
-}
 
 // The logs of a cell, other than those of its boot. A stage that takes its
 // result from the cache writes none.

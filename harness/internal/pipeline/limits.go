@@ -3,14 +3,9 @@
 package pipeline
 
 import (
-	"time"
-
 	"github.com/kheaders/kheaders/harness/internal/qemu"
 	"github.com/kheaders/kheaders/harness/internal/stage"
 )
-
-// DefaultLimits bound a boot under KVM.
-var DefaultLimits = stage.Limits{Silence: 6 * time.Second, Test: 10 * time.Second, Deadline: 20 * time.Second}
 
 // limits returns the limits of a cell's boot: those asked for, stretched by
 // whatever makes this boot slower than one under KVM.

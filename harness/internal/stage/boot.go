@@ -62,12 +62,6 @@ const (
 // BootLogs returns the names of the files that [Boot] writes.
 func BootLogs() []string { return []string{consoleLog, timesLog, eventsLog, qemuLog} }
 
-// The reasons why Boot ends a machine, in addition to those of package qemu.
-var (
-	errSlowTest = errors.New("a test takes too long")
-	errFlood    = errors.New("too many events")
-)
-
 // Boot runs a machine to its end. It fails only when the machine cannot be
 // started, or its output cannot be kept.
 func Boot(parent context.Context, in BootInput) (_ Booted, err error) {

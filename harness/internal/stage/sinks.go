@@ -4,6 +4,7 @@ package stage
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -70,3 +71,9 @@ func (h *head) Write(p []byte) (int, error) {
 	}
 	return len(p), nil
 }
+
+// The reasons why Boot ends a machine, in addition to those of package qemu.
+var (
+	errSlowTest = errors.New("a test takes too long")
+	errFlood    = errors.New("too many events")
+)

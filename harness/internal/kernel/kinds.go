@@ -3,7 +3,6 @@
 package kernel
 
 import (
-	"context"
 	"strings"
 )
 
@@ -23,26 +22,6 @@ type kind struct {
 	// parse returns nil for a spec of another kind, and an error for a bad
 	// spec of its own kind. An error without a hint gets the list of forms.
 	parse func(spec string) (origin, error)
-}
-
-// origin is where one kernel comes from. Specs are compared, and their origins
-// with them, so every origin must be comparable.
-type origin interface {
-	fetch(ctx context.Context, f fetcher) (Source, error)
-	facts() facts
-}
-
-// facts are what others want to know about a kernel before it is fetched.
-type facts struct {
-	// configurable says that it is built from source, so that it can be
-	// configured and patched. If not, fromSource is a spec that can.
-	configurable bool
-	fromSource   string
-	// headerPackages says that it has header packages in a distribution's
-	// layout, which is what DKMS builds against.
-	headerPackages bool
-	// uses are what to pass to doctor.Needed for it.
-	uses []string
 }
 
 // Forms lists what a spec can look like, for people.

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/kheaders/kheaders/harness/internal/hint"
+)
+
+// The exit codes, which scripts rely on.
+const (
+	exitPass    = 0
+	exitFail    = 1 // a verdict failed
+	exitUsage   = 2 // the command line or what it names is wrong
+	exitHarness = 3 // the harness could not do its work
+)
+
+// command is one of the subcommands.
+type command struct {
+	name, args, summary string
+	// run declares its flags, parses, and does the work.
+	run func(ctx context.Context, c *call) error
+}
+
+// call is one invocation of a command.
+type call struct {
+	command
+	flags          *flag.FlagSet
+	argv           []string
+	stdout, stderr io.Writer
+}
+
+// parse reads the flags and returns the n arguments behind them.
+func (c *call) parse(n int) ([]string, error) {
+	if err := c.flags.Parse(c.argv); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return nil, err
+		}
+		if name, ok := strings.CutPrefix(err.Error(), "flag provided but not defined: -"); ok {
+			err = fmt.Errorf("unknown option --%s", name) // as we write them everywhere else
+		}
+		return nil, hint.Usage(err, "kheaders "+c.name+" --help lists the options")
+	}
+	if c.flags.NArg() != n {
+		takes, given := "no arguments", "nothing was given"
+		if c.args != "" {
+			takes = c.args
+		}
+		if c.flags.NArg() > 0 {
+			given = fmt.Sprintf("there is %q", strings.Join(c.flags.Args(), " "))
+		}
+		return nil, hint.Usage(fmt.Errorf("%s takes %s, and %s", c.name, takes, given), "kheaders "+c.name+" --help tells how it is called")
+	}
+	return c.flags.Args(), nil
+}
+
+// required refuses a command line without a flag that has no default.
+func (c *call) required(names ...string) error {
+	for _, name := range names {
+		if c.flags.Lookup(name).Value.String() == "" {
+			return hint.Usage(fmt.Errorf("%s needs --%s", c.name, name), "kheaders "+c.name+" --help lists the options")
+		}
+	}
+	return nil
+}
+
+// verdictError is a failed verdict: it has been shown already.
+type verdictError struct{ code int }
+
+func (e *verdictError) Error() string { return fmt.Sprintf("exit code %d", e.code) }
+
+// help prints a command's options, with two dashes as everywhere else.
+func (c *call) help() {
+	fmt.Fprintf(c.stdout, "kheaders %s: %s\n\n", strings.TrimSpace(c.name+" [OPTION]… "+c.args), c.summary)
+	c.flags.VisitAll(func(f *flag.Flag) {
+		kind, text := flag.UnquoteUsage(f)
+		fmt.Fprintf(c.stdout, "  %-24s %s", strings.TrimSpace("--"+f.Name+" "+kind), text)
+		switch f.DefValue {
+		case "", "false", "0", "0s": // no default, or one that the text tells
+		default:
+			fmt.Fprintf(c.stdout, " (default %s)", f.DefValue)
+		}
+		fmt.Fprintln(c.stdout)
+	})
+}
