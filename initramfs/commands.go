@@ -2,8 +2,8 @@
 
 //go:build commands
 
-// This file keeps the packages of u-root's commands and of mkuimage in go.mod,
-// whatever go mod tidy thinks. It is never built.
+// This file is never built. It makes go mod tidy keep the packages of u-root's
+// commands and of mkuimage in go.mod.
 
 package initramfs
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-// Package initramfs describes the guest's file system: u-root's busybox, made
-// by mkuimage and the same for every run, and a second cpio archive behind it
-// that holds what changes from run to run. The kernel unpacks both, in order.
+// Package initramfs describes the guest's file system. It consists of u-root's
+// busybox, which mkuimage builds and which is the same for every run, and a
+// second cpio archive with what changes from run to run. The kernel unpacks both,
+// in order.
 package initramfs
 
 import (
@@ -17,33 +18,33 @@ import (
 	"github.com/u-root/mkuimage/cpio"
 )
 
-// Where things lie in the guest. Not /lib/modules: u-root's init would load
+// Where things are in the guest. Not in /lib/modules: u-root's init would load
 // every module that it finds there.
 const (
 	// TestPath is the compiled test binary.
 	TestPath = "kheaders/guest.test"
 	// ModulePath is the module.
 	ModulePath = "kheaders/kheaders.ko"
-	// DriversPath is the directory of the kernel's own modules that the agent
-	// loads.
+	// DriversPath is the directory with those of the kernel's modules that the
+	// agent loads.
 	DriversPath = "kheaders/drivers"
 )
 
-// The commands behind /init and /bin/uinit, which init starts first. They are
-// one program, the busybox: under emulation a second program costs more to start
-// than the same one again. The agent is behind /bin/defaultsh as well, which
-// init starts when the first agent has died, and ends the machine then.
+// The commands behind /init and /bin/uinit, which init starts first. Both are in
+// one program, the busybox: under emulation, starting a second program costs more
+// than starting the same one again. The agent is also behind /bin/defaultsh,
+// which init starts if the first agent dies; it then ends the machine.
 const (
 	Init  = "init"
 	Agent = "agent"
 )
 
-// BuildTags are those for the busybox: a shell that edits lines, without the
-// terminal library that takes longer to start than all else.
+// BuildTags are the build tags of the busybox: a shell that edits lines, without
+// the terminal library, which takes longer to start than everything else.
 const BuildTags = "goshsmall"
 
-// Commands returns the packages of the busybox: init, a shell, and what a
-// person needs to look around.
+// Commands returns the packages of the busybox: init, a shell, and commands to
+// look around with.
 func Commands() []string {
 	var packages []string
 	for _, name := range []string{
@@ -64,14 +65,14 @@ type File struct {
 	Path string
 	// Mode is its permission bits.
 	Mode uint64
-	// Source is the file on the host that it is a copy of. Empty: Data is its
+	// Source is the file on the host to copy. If it is empty, Data is the
 	// content.
 	Source string
 	Data   []byte
 }
 
-// Write writes an initramfs: the base archive, then one that holds files and
-// the directories above them. The same files give the same bytes.
+// Write writes an initramfs: the base archive, and then one with the files and
+// their parent directories. The same files give the same bytes.
 func Write(w io.Writer, base string, files []File) (err error) {
 	f, err := os.Open(base)
 	if err != nil {
@@ -82,7 +83,7 @@ func Write(w io.Writer, base string, files []File) (err error) {
 	if err != nil {
 		return fmt.Errorf("copying %s: %w", base, err)
 	}
-	// An archive begins at a multiple of four bytes; zeros may lie between
+	// An archive starts at a multiple of four bytes; zeros may fill the gap
 	// (Documentation/driver-api/early-userspace/buffer-format.rst).
 	if _, err := w.Write(make([]byte, (4-n%4)%4)); err != nil {
 		return err

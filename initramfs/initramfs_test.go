@@ -19,8 +19,8 @@ import (
 	"github.com/u-root/mkuimage/cpio"
 )
 
-// writeBase writes a base archive of a directory and a file, with more bytes
-// behind it.
+// writeBase writes a base archive of a directory and a file, followed by more
+// zero bytes.
 func writeBase(t *testing.T, more int) string {
 	t.Helper()
 	var b bytes.Buffer
@@ -105,7 +105,7 @@ func TestWrite(t *testing.T) {
 			t.Errorf("behind a base of %d bytes are\n%s\nwant\n%s", len(first), strings.Join(got, "\n"), strings.Join(want, "\n"))
 		}
 
-		// The order in which the files are named says nothing.
+		// The order of the files does not matter.
 		var again bytes.Buffer
 		backwards := slices.Clone(files)
 		slices.Reverse(backwards)
@@ -120,7 +120,7 @@ func TestWrite(t *testing.T) {
 		}
 	}
 
-	// That comparison can fail.
+	// The comparison must be able to fail.
 	var other bytes.Buffer
 	files[1].Data = []byte("agenT")
 	if err := Write(&other, writeBase(t, 0), files); err != nil {
@@ -184,8 +184,8 @@ func TestWriteErrors(t *testing.T) {
 	}
 }
 
-// TestCommands holds that go.mod knows every command of the image: commands.go
-// keeps there what Commands returns, and mkuimage.
+// TestCommands checks that go.mod keeps every command of the image: commands.go
+// must import what Commands returns, and mkuimage.
 func TestCommands(t *testing.T) {
 	file, err := parser.ParseFile(token.NewFileSet(), "commands.go", nil, parser.ImportsOnly)
 	if err != nil {

@@ -3,10 +3,10 @@
 // Agent runs the guest tests and reports them to the host.
 //
 // u-root's init starts it as /bin/uinit. It reads the plan at wire.PlanPath,
-// loads the drivers that the plan names, runs the test binary that the plan
-// names, sends what the tests print as events over the virtio-serial port
-// wire.Port, and resets the machine, which ends QEMU under -no-reboot. Without a test binary in the plan it runs the
-// shell instead.
+// loads the plan's drivers and runs its test binary. It sends what the tests
+// print as events over the virtio-serial port wire.Port, and then resets the
+// machine, which ends QEMU under -no-reboot. If the plan has no test binary, it
+// runs the shell instead.
 package main
 
 import (
@@ -24,7 +24,7 @@ import (
 )
 
 func main() {
-	// init starts us again, as the shell, when we have died.
+	// init starts us again, as the shell, if we die.
 	if f, err := os.OpenFile(startedPath, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600); err == nil {
 		complain(f.Close())
 	} else if errors.Is(err, fs.ErrExist) {
@@ -39,12 +39,11 @@ func main() {
 		return
 	}
 	for _, path := range plan.Drivers {
-		complain(loadDriver(path)) // the port will not show up
+		complain(loadDriver(path)) // and go on: without it, the port does not show up
 	}
 	port, portErr := openPort(wire.Port, portWait)
 	if errors.Is(err, fs.ErrNotExist) && portErr != nil {
-		// Nobody planned anything, and nobody listens: an image that a
-		// person booted by hand.
+		// No plan and no host: somebody booted the image by hand.
 		complain(err)
 		complain(shell())
 		complain(reset())
@@ -69,7 +68,7 @@ func main() {
 	complain(reset())
 }
 
-// loadDriver loads a module of the kernel's own.
+// loadDriver loads one of the kernel's own modules.
 func loadDriver(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
@@ -96,14 +95,14 @@ func shell() error {
 	return err
 }
 
-// complain prints an error to the console; nil is ignored.
+// complain prints an error to the console, unless it is nil.
 func complain(err error) {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "kheaders agent:", err)
 	}
 }
 
-// readPlan reads the plan and checks that it can be followed.
+// readPlan reads the plan and validates it.
 func readPlan(path string) (wire.Plan, error) {
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -146,7 +145,7 @@ func tryPort(name string) (*os.File, error) {
 		return nil, err
 	}
 	// Not os.OpenFile, which would make it non-blocking: a blocking write
-	// returns when QEMU has taken the bytes, so a reset can not lose them.
+	// returns when QEMU has the bytes, so a reset cannot lose them.
 	fd, err := unix.Open(dev, unix.O_WRONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: dev, Err: err}
@@ -167,8 +166,8 @@ func uptime() float64 {
 // reset ends the machine. It returns only on failure.
 func reset() error {
 	unix.Sync()
-	// A reset, since powering off may need ACPI, which the small test kernel
-	// does not have. QEMU runs with -no-reboot and ends either way.
+	// Reset, since powering off may need ACPI, which the small test kernel does
+	// not have. QEMU runs with -no-reboot, and so ends either way.
 	if err := unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART); err != nil {
 		return fmt.Errorf("resetting the machine: %w", err)
 	}

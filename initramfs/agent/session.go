@@ -23,11 +23,11 @@ import (
 type session struct {
 	port   io.Writer
 	uptime func() float64
-	// grace is what the test binary gets to print its goroutines when it is
-	// asked to die, and then once more to die when it is killed.
+	// grace is how long the test binary may take to print its goroutines after
+	// SIGQUIT, and then to die after SIGKILL.
 	grace time.Duration
-	// pending holds encoded events until flush. The first error of the port
-	// stays in err, and nothing is sent after it.
+	// pending buffers encoded events until flush. err is the port's first error;
+	// nothing is sent after it.
 	pending bytes.Buffer
 	enc     *json.Encoder
 	err     error
@@ -36,13 +36,13 @@ type session struct {
 func newSession(port io.Writer, uptime func() float64) *session {
 	s := &session{port: port, uptime: uptime, grace: grace}
 	s.enc = json.NewEncoder(&s.pending)
-	// It would make "<" six bytes long, for the sake of browsers.
+	// Escaping is for browsers, and makes "<" six bytes long.
 	s.enc.SetEscapeHTML(false)
 	s.send(wire.Event{Kind: wire.KindHello, Version: wire.Version})
 	return s
 }
 
-// send queues an event. Writes cost more than bytes, so they are gathered.
+// send queues an event. A write costs more than its bytes, so flush sends many.
 func (s *session) send(e wire.Event) {
 	e.Uptime = s.uptime()
 	if len(e.Error) > gotest.MaxPiece {
@@ -63,7 +63,7 @@ func (s *session) flush() {
 	s.pending.Reset()
 }
 
-// fail reports that nothing could be run, and ends the session.
+// fail reports that the tests could not be run, and ends the session.
 func (s *session) fail(err error) error {
 	s.send(wire.Event{Kind: wire.KindFail, Error: err.Error()})
 	return s.done()
@@ -75,10 +75,10 @@ func (s *session) done() error {
 	return s.err
 }
 
-// run runs the planned test binary and reports on it, from its start to done.
-// The error is what could not be told to the host.
+// run runs the plan's test binary, and reports everything to the host, up to the
+// final done. It returns an error if that does not reach the host.
 func (s *session) run(plan wire.Plan) error {
-	s.flush() // the hello goes out before anything can go wrong
+	s.flush() // say hello before anything can go wrong
 	r, w, err := os.Pipe()
 	if err != nil {
 		return s.fail(fmt.Errorf("making a pipe: %w", err))
@@ -113,7 +113,7 @@ func (s *session) run(plan wire.Plan) error {
 	return s.done()
 }
 
-// gather is how long an event may wait for others to be sent with.
+// gather is how long an event may wait, so that several are sent together.
 const gather = 25 * time.Millisecond
 
 // relay turns what the tests print into events, until the pipe ends.
@@ -129,8 +129,8 @@ func (s *session) relay(r io.Reader, c *clocks) error {
 		if err == nil {
 			parser.Flush()
 			s.flush()
-			// Under emulation each switch between the tests and us costs
-			// milliseconds. What they print meanwhile waits in the pipe.
+			// Under emulation each switch between the tests and the agent
+			// costs milliseconds. Meanwhile the pipe buffers their output.
 			time.Sleep(gather)
 			continue
 		}
@@ -143,8 +143,8 @@ func (s *session) relay(r io.Reader, c *clocks) error {
 	}
 }
 
-// clocks are the deadlines of a plan. The time is the monotonic clock's, so it
-// does not matter when somebody sets the other one.
+// clocks are the deadlines of a plan. They use the monotonic clock, so setting
+// the wall clock does not matter.
 type clocks struct {
 	// expired receives what took too long, once.
 	expired     chan string
@@ -160,12 +160,12 @@ func newClocks(plan wire.Plan) *clocks {
 	expire := func(what string, limit float64) {
 		select {
 		case c.expired <- fmt.Sprintf("%s did not end within %.4g s and was killed", what, limit):
-		default: // something else took too long before
+		default: // another deadline passed before
 		}
 	}
 	c.whole = time.AfterFunc(seconds(plan.DeadlineSeconds), func() { expire("the test binary", plan.DeadlineSeconds) })
-	// It runs from a test's start. Started with its limit and stopped at once, it
-	// would go off on a machine that stands still between the two.
+	// It starts with a test. Creating it with its limit and stopping it at once
+	// would let it expire on a machine that stalls between the two.
 	c.test = time.AfterFunc(math.MaxInt64, func() { expire(c.running.Load().(string), plan.TestDeadlineSeconds) })
 	return c
 }
@@ -189,16 +189,16 @@ func (c *clocks) stop() {
 
 // ending is how the test binary ended.
 type ending struct {
-	// state is nil when the process could not even be killed.
+	// state is nil if not even killing the process worked.
 	state *os.ProcessState
 	err   error
-	// late says what took too long, if that was its end.
+	// late says what took too long, if anything did.
 	late string
 }
 
-// supervise waits for the process, and kills it and its group when something
-// takes too long. After the process it gives the pipe a grace to run dry: something
-// outside the group may hold its other end for ever.
+// supervise waits for the process, and kills it and its group if something takes
+// too long. After that the pipe gets another grace to run dry: a process outside
+// the group may keep its other end open for ever.
 func supervise(proc *os.Process, pipe *os.File, expired <-chan string, grace time.Duration) ending {
 	exited := make(chan ending, 1)
 	go func() {
@@ -210,7 +210,7 @@ func supervise(proc *os.Process, pipe *os.File, expired <-chan string, grace tim
 	select {
 	case end = <-exited:
 	case late := <-expired:
-		// A Go program prints its goroutines on SIGQUIT: what it waits for.
+		// On SIGQUIT a Go program prints its goroutines, and so where it hangs.
 		killGroup(proc, syscall.SIGQUIT)
 		end, ok = await(exited, grace)
 		if !ok {
@@ -240,8 +240,8 @@ func await(exited <-chan ending, limit time.Duration) (end ending, ok bool) {
 	}
 }
 
-// killGroup signals the process's group. It is mostly gone by then, which is
-// no error; and for any other there is no better means left.
+// killGroup signals the process's group. Usually the group is gone already,
+// which is not an error, and nothing better is left to do about a real one.
 func killGroup(proc *os.Process, sig syscall.Signal) {
 	_ = syscall.Kill(-proc.Pid, sig)
 }

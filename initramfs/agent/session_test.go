@@ -21,7 +21,7 @@ import (
 	"github.com/kheaders/kheaders/initramfs/wire"
 )
 
-// runPlan runs a session as the guest would, and returns what the host gets.
+// runPlan runs a session as the guest does, and returns what the host receives.
 func runPlan(t *testing.T, plan wire.Plan) []wire.Event {
 	t.Helper()
 	var port bytes.Buffer
@@ -32,7 +32,7 @@ func runPlan(t *testing.T, plan wire.Plan) []wire.Event {
 	if err := s.run(plan); err != nil {
 		t.Errorf("run: %v", err)
 	}
-	// The graces, and then room for a slow machine.
+	// Allow for the graces, and for a slow machine.
 	if took, limit := time.Since(begin), seconds(plan.DeadlineSeconds)+5*time.Second; took > limit {
 		t.Errorf("the session took %v, want at most %v", took, limit)
 	}
@@ -72,7 +72,7 @@ var (
 
 const late = " did not end within 1 s and was killed"
 
-// sessions are what a plan's test binary does, and what the agent tells of it.
+// sessions are what a test binary does, and what the agent reports about it.
 var sessions = []struct {
 	name string
 	body string
@@ -157,7 +157,7 @@ func TestSession(t *testing.T) {
 	}
 }
 
-// join puts neighbouring outputs together, for the pipe may have cut them.
+// join merges neighbouring outputs, since the pipe may have split them.
 func join(events []wire.Event) []wire.Event {
 	var joined []wire.Event
 	for _, e := range events {
@@ -170,13 +170,13 @@ func join(events []wire.Event) []wire.Event {
 	return joined
 }
 
-// TestSample is run by TestSessionGoTests in another process.
+// TestSample is what TestSessionGoTests runs in another process.
 func TestSample(t *testing.T) {
 	t.Attr("key", "some <value>")
 	t.Run("child", func(t *testing.T) { t.Log("hi") })
 }
 
-// TestSessionGoTests holds the agent against a real test binary: this one.
+// TestSessionGoTests runs a real test binary under the agent: this one.
 func TestSessionGoTests(t *testing.T) {
 	self, err := os.Executable()
 	if err != nil {

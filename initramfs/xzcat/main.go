@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-// Command xzcat writes the decompressed content of .xz files, or of its input,
-// to its output. u-root has no xz of its own; in the guest's shell one says
+// Command xzcat decompresses .xz files, or standard input, to standard output.
+// u-root has no xz. Use it in the guest's shell:
 //
 //	xzcat /proc/kheaders.tar.xz >/tmp/kheaders.tar
 package main
@@ -32,7 +32,7 @@ func run(paths []string) error {
 			return err
 		}
 		err = decompress(f)
-		_ = f.Close() // only read from
+		_ = f.Close() // it was only read
 		if err != nil {
 			return fmt.Errorf("%s: %w", path, err)
 		}

@@ -15,7 +15,7 @@ import (
 	"github.com/ulikunitz/xz"
 )
 
-// packed writes text, compressed, to a file.
+// packed writes text to a compressed file.
 func packed(t *testing.T, text string) string {
 	t.Helper()
 	var b bytes.Buffer

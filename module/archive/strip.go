@@ -37,7 +37,7 @@ type stripper struct {
 	src  []byte
 	dst  []byte
 	base int // where our part of dst starts
-	from int // src[from:pos] is to be copied
+	from int // src[from:pos] still has to be copied
 	pos  int
 
 	expect expect

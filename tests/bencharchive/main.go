@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-// Command bencharchive holds kheaders archive against the kernel's own
-// generator and against xz alone, on the same trees. All are run alternately in
-// one run, since timings on a shared machine drift. It fails when a bound is
-// exceeded, or when the two archives do not hold the same headers.
+// Command bencharchive compares kheaders archive with the kernel's own generator,
+// and with xz alone, on the same trees. It runs all of them in turn, since timings
+// on a shared machine drift. It fails if a bound is exceeded, or if the archives
+// do not have the same headers.
 package main
 
 import (
@@ -27,12 +27,12 @@ import (
 
 // The bounds, as ratios of medians.
 const (
-	minSpeedup   = 4.0   // of the generator's time, by xz
-	maxBytes     = 0.985 // of the generator's archive, by xz
+	minSpeedup   = 4.0   // over the generator, with xz
+	maxBytes     = 0.985 // of the generator's archive, with xz
 	maxOverXZ    = 1.10  // of the time of xz alone on the finished tar
-	minSpeedupGo = 8.0   // of the generator's time, by the Go compressor
-	maxBytesGo   = 1.31  // of the generator's archive, by the Go compressor
-	maxMemoryMiB = 350   // of our process and its children
+	minSpeedupGo = 8.0   // over the generator, with the Go compressor
+	maxBytesGo   = 1.31  // of the generator's archive, with the Go compressor
+	maxMemoryMiB = 350   // for our process and its children
 )
 
 func main() {
@@ -72,11 +72,11 @@ func bench(ctx context.Context, spec string, targets []target.Target, pairs int)
 type rivals struct {
 	pairs  int
 	target target.Target
-	dir    string // ours to write to
+	dir    string // for our files
 
 	program       string // kheaders
 	source, build string // the trees
-	tar           string // what xz gets to compress
+	tar           string // the input of xz alone
 
 	generator, xz, alone, fast, idle, theirIdle []float64 // seconds
 	theirBytes, xzBytes, fastBytes              int64
@@ -84,12 +84,13 @@ type rivals struct {
 }
 
 const (
-	theirs = "kernel/kheaders_data.tar.xz" // below build, as in a kernel's own
+	theirs = "kernel/kheaders_data.tar.xz" // below build, as in a kernel's build
 	ours   = "kheaders.tar.xz"
 	fast   = "fast.tar.xz"
 )
 
-// prepare copies the object tree, which the generator writes to.
+// prepare builds kheaders and copies the object tree, since the generator writes
+// to it.
 func (b *rivals) prepare(ctx context.Context, repo string, spec string) error {
 	built, err := rig.BuildKernel(ctx, spec, b.target)
 	if err != nil {
@@ -151,9 +152,9 @@ func (b *rivals) race(ctx context.Context) error {
 
 func (b *rivals) path(name string) string { return filepath.Join(b.dir, name) }
 
-// clear removes what would keep any of them from doing its work again, and
-// waits until the trees count as left alone: a kernel is older than seconds
-// when its headers have not changed.
+// clear removes whatever would spare any of them its work, and then waits until
+// the trees are old enough to count as unchanged: headers that did not change are
+// more than seconds old.
 func (b *rivals) clear() error {
 	for _, name := range []string{filepath.Join(b.build, theirs), filepath.Join(b.build, "kernel/kheaders.md5"), b.path(ours), b.path(fast), b.path("cache")} {
 		if err := os.RemoveAll(name); err != nil {
@@ -187,7 +188,7 @@ func (b *rivals) pack(ctx context.Context, output, compressor string) error {
 	return err
 }
 
-// compress runs xz alone, on the tar that is in our archive.
+// compress runs xz alone, on the tar from our archive.
 func (b *rivals) compress(ctx context.Context) (err error) {
 	if b.tar == "" {
 		b.tar = b.path("kheaders.tar")
@@ -213,8 +214,8 @@ func (b *rivals) compress(ctx context.Context) (err error) {
 	return rig.Cmd{Argv: rig.XZCommand(), Stdin: in, Stdout: out}.Run(ctx)
 }
 
-// sameHeaders compares what the archives hold: the same paths, whatever is in
-// them, but for the one that upstream leaves out by now.
+// sameHeaders checks that the archives have the same paths. It ignores the
+// contents, and the one header that newer kernels leave out.
 func (b *rivals) sameHeaders(ctx context.Context) error {
 	want, err := paths(ctx, filepath.Join(b.build, theirs))
 	if err != nil {
@@ -231,19 +232,19 @@ func (b *rivals) sameHeaders(ctx context.Context) error {
 		}
 		for path := range got {
 			if !want[path] {
-				return fmt.Errorf("%s has %s, the kernel's own archive has not", name, path)
+				return fmt.Errorf("%s has %s, but the kernel's own archive does not", name, path)
 			}
 		}
 		for path := range want {
 			if !got[path] {
-				return fmt.Errorf("%s has no %s, the kernel's own archive has", name, path)
+				return fmt.Errorf("%s has no %s, but the kernel's own archive does", name, path)
 			}
 		}
 	}
 	return nil
 }
 
-// paths lists what is in an archive, directories apart.
+// paths lists the files in an archive, without directories.
 func paths(ctx context.Context, name string) (map[string]bool, error) {
 	data, err := rig.Cmd{Argv: []string{"xz", "-dc", name}}.Output(ctx)
 	if err != nil {

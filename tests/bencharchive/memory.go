@@ -10,12 +10,12 @@ import (
 	"time"
 )
 
-// watchMemory returns the MiB that a program and what it starts took, until
-// stop is closed: the sum of the peaks of each process, which is no less than
-// the peak of the sum.
+// watchMemory returns how many MiB a program and its children use until stop is
+// closed. It is the sum of each process's peak, which is at least the peak of the
+// sum.
 func watchMemory(program string, stop <-chan struct{}) float64 {
 	peaks := map[string]int{} // KiB by process
-	// Looking costs time that the program misses; peaks do not pass.
+	// Polling takes time from the program; peaks stay visible between ticks.
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -32,8 +32,8 @@ func watchMemory(program string, stop <-chan struct{}) float64 {
 	}
 }
 
-// notePeaks notes the peak of every process of the program, and of those that
-// it has started.
+// notePeaks records the peak of every process of the program, and of their
+// children.
 func notePeaks(program string, peaks map[string]int) {
 	dirs, _ := filepath.Glob("/proc/[0-9]*")
 	ours := map[string]bool{}

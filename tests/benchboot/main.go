@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-// Command benchboot measures how close the boot of a cell is to the floor: the
-// same machine and kernel with an init that ends at once. Both are booted
-// alternately in one run, since timings on a shared machine drift.
+// Command benchboot measures how close the boot of a cell comes to the floor: the
+// same machine and kernel with an init that ends at once. It boots them
+// alternately, since timings on a shared machine drift.
 package main
 
 import (

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-// Command benchmodule measures our module beside the kernel's own kheaders.ko,
-// with the same archive, on the same kernel, in one boot. It fails when ours
-// costs more than it may.
+// Command benchmodule compares our module with the kernel's own kheaders.ko, with
+// the same archive, on the same kernel, in one boot. It fails if ours costs too
+// much.
 package main
 
 import (
@@ -21,10 +21,10 @@ import (
 
 // What ours may cost.
 const (
-	// moreMemory is how many bytes more than the kernel's own.
+	// moreMemory is in bytes, on top of the kernel's own.
 	moreMemory = 8 << 10
-	// moreTime is the factor by which loading may seem slower, since medians
-	// of fifty loads on a busy machine differ by as much.
+	// moreTime is the factor by which loading may seem slower: on a busy machine,
+	// medians of fifty loads differ by that much.
 	moreTime = 1.1
 )
 
@@ -45,19 +45,19 @@ func bench(ctx context.Context, spec string, targets []target.Target) error {
 	return errors.Join(failed...)
 }
 
-// facts are the figures of one boot, by the names that the guest gives them.
+// facts are the figures of one boot, under the guest's names for them.
 type facts struct {
 	arch, release string
 	size          int64
 	value         map[string]float64
 }
 
-// buffers are what the files are read with.
+// buffers are the sizes to read the files with.
 var buffers = []int64{4 << 10, 64 << 10, 1 << 20}
 
 // measure boots a guest that measures both modules.
 func measure(ctx context.Context, t target.Target, spec string) (facts, error) {
-	results, err := filepath.Abs(filepath.Join("out", "bench-module", t.Name)) // which make needs
+	results, err := filepath.Abs(filepath.Join("out", "bench-module", t.Name)) // make needs an absolute path
 	if err != nil {
 		return facts{}, err
 	}
@@ -98,8 +98,8 @@ func measure(ctx context.Context, t target.Target, spec string) (facts, error) {
 	return f, nil
 }
 
-// buildOwn builds the kernel's own kernel/kheaders.c as a module around our
-// archive. It looks for the archive as kernel/kheaders_data.tar.xz.
+// buildOwn builds the kernel's own kernel/kheaders.c as a module with our archive,
+// which it expects as kernel/kheaders_data.tar.xz.
 func buildOwn(ctx context.Context, t target.Target, boot *rig.Session, dir string) (string, error) {
 	built := boot.Kernel()
 	for name, from := range map[string]string{
@@ -149,7 +149,7 @@ func (f facts) print() {
 	}
 }
 
-// judge tells what is not as it has to be.
+// judge returns everything that is not as it should be.
 func (f facts) judge() error {
 	var problems []error
 	add := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
@@ -176,8 +176,8 @@ func (f facts) judge() error {
 		add("ours loads in %.2f ms, the kernel's own in %.2f ms", ours*1e3, own*1e3)
 	}
 	for _, buffer := range buffers {
-		// A file in /proc fills the buffer, one in /sys a page; the last call
-		// gives nothing.
+		// A read in /proc fills the buffer, one in /sys at most a page; the last
+		// call returns nothing.
 		calls := func(unit int64) float64 { return float64((f.size+unit-1)/unit + 1) }
 		key := fmt.Sprintf("calls_%d", buffer)
 		if got, want := f.value["ours_"+key], calls(buffer); got != want {

@@ -4,8 +4,8 @@ package guest
 
 import "testing"
 
-// TestBuiltIn: the headers are there at boot, with no module loaded. It comes
-// before all other tests.
+// TestBuiltIn checks that the headers are there at boot, with no module loaded.
+// It runs before all other tests.
 func TestBuiltIn(t *testing.T) {
 	begin(t)
 	if expect.Module != "" {

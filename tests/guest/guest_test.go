@@ -17,7 +17,7 @@ import (
 	"github.com/kheaders/kheaders/tests/guest/kmsg"
 )
 
-// TestKernel: this is the kernel that the headers are for.
+// TestKernel checks that this is the kernel that the headers are for.
 func TestKernel(t *testing.T) {
 	begin(t)
 	var u unix.Utsname
@@ -34,21 +34,21 @@ func TestKernel(t *testing.T) {
 	}
 }
 
-// TestAbsentBeforeLoad: nothing of the module is there at boot.
+// TestAbsentBeforeLoad checks that there is no trace of the module at boot.
 func TestAbsentBeforeLoad(t *testing.T) {
 	begin(t)
 	isModule(t)
 	absent(t)
 }
 
-// TestLoadIsSilent: loading prints nothing, but for what the kernel itself
-// says about the first module that is out of tree or unsigned. Users of the
-// module take anything else for an error.
+// TestLoadIsSilent checks that loading prints nothing, except what the kernel
+// itself says about the first module that is out of tree or unsigned. Users
+// would take anything else for an error.
 func TestLoadIsSilent(t *testing.T) {
 	begin(t)
 	unloaded(t)
 	var before []string
-	// A line that comes at random does not come with both loads.
+	// A line that comes at random is unlikely to come with both loads.
 	for i := range 2 {
 		log := watchLog(t)
 		if err := load(t); err != nil {
@@ -77,7 +77,8 @@ func TestLoadIsSilent(t *testing.T) {
 	}
 }
 
-// TestStat: a regular file, for everyone to read, root's, with its true size.
+// TestStat checks for a regular file that belongs to root, is readable by
+// everyone, and has its true size.
 func TestStat(t *testing.T) {
 	begin(t)
 	loaded(t)
@@ -103,7 +104,7 @@ func TestStat(t *testing.T) {
 	}
 }
 
-// TestDigest: the bytes are the ones that the host put into the module.
+// TestDigest checks that the bytes are those that the host put into the module.
 func TestDigest(t *testing.T) {
 	begin(t)
 	b := content(t)
@@ -122,7 +123,7 @@ func TestDigest(t *testing.T) {
 	}
 }
 
-// TestRead: one read gives what it is asked for, at any place and length.
+// TestRead checks single reads at various offsets and lengths.
 func TestRead(t *testing.T) {
 	begin(t)
 	want := content(t)
@@ -168,7 +169,7 @@ func TestRead(t *testing.T) {
 		t.Errorf("pread at -1: %v, want %v", err, unix.EINVAL)
 	}
 
-	// None of these has moved the file's own position.
+	// None of these may have moved the file's own position.
 	at := 0
 	for _, length := range []int{1, 2, 3, 4096, 4095, 1, 7, 100003} {
 		n, err := unix.Read(fd, buf[:length])
@@ -182,7 +183,7 @@ func TestRead(t *testing.T) {
 	}
 }
 
-// TestSeek: lseek does what it does on any regular file.
+// TestSeek checks that lseek works as on any regular file.
 func TestSeek(t *testing.T) {
 	begin(t)
 	want := content(t)
@@ -225,7 +226,7 @@ func TestSeek(t *testing.T) {
 			t.Errorf("seek %s: %d, error %v; want %d, error %v", tt.name, pos, err, tt.pos, tt.err)
 			continue
 		}
-		// The next read tells where the file really stands.
+		// The next read shows the file's real position.
 		var buf [6]byte
 		n, err := unix.Read(fd, buf[:])
 		rest := want[min(tt.pos, size):]
@@ -236,8 +237,8 @@ func TestSeek(t *testing.T) {
 	}
 }
 
-// TestWriteRefused: not even root can change the bytes. procfs lets root open
-// any file for writing, whatever its mode, and refuses the write.
+// TestWriteRefused checks that not even root can change the bytes. procfs lets
+// root open any file for writing, regardless of its mode, but refuses the write.
 func TestWriteRefused(t *testing.T) {
 	begin(t)
 	loaded(t)
@@ -260,7 +261,7 @@ func TestWriteRefused(t *testing.T) {
 			t.Errorf("close with flags %#x: %v", flags, err)
 		}
 	}
-	// procfs takes a truncation and ignores the size.
+	// procfs accepts a truncation and ignores the size.
 	for _, size := range []int64{0, expect.Size + 1} {
 		if err := unix.Truncate(path, size); err != nil {
 			t.Errorf("truncate to %d: %v, want success without effect", size, err)
@@ -269,7 +270,7 @@ func TestWriteRefused(t *testing.T) {
 	intact(t, before)
 }
 
-// TestChmod: root may change the mode, as of any file in /proc, and back.
+// TestChmod checks that root can change the mode, as for any file in /proc.
 func TestChmod(t *testing.T) {
 	begin(t)
 	loaded(t)
@@ -291,7 +292,7 @@ func TestChmod(t *testing.T) {
 	intact(t, before)
 }
 
-// TestOrdinaryUser: everyone can read, and no more than that.
+// TestOrdinaryUser checks that everyone can read, and do nothing else.
 func TestOrdinaryUser(t *testing.T) {
 	begin(t)
 	want := content(t)
@@ -343,8 +344,7 @@ func openClose(name string, flags int) error {
 	return unix.Close(fd)
 }
 
-// TestRemoveRefused: nobody can take the file away or put another in its
-// place.
+// TestRemoveRefused checks that not even root can remove or replace the file.
 func TestRemoveRefused(t *testing.T) {
 	begin(t)
 	loaded(t)
@@ -358,7 +358,7 @@ func TestRemoveRefused(t *testing.T) {
 		{"unlink", unix.Unlink(path), unix.EPERM},
 		{"rmdir", unix.Rmdir(path), unix.ENOTDIR},
 		{"rename over another", unix.Rename(path, "/proc/version"), unix.EPERM},
-		// procfs does not even know names that are not there.
+		// procfs does not look up names that do not exist.
 		{"rename", unix.Rename(path, other), unix.ENOENT},
 		{"rename onto it", unix.Rename("/proc/version", path), unix.EPERM},
 		{"rename to another file system", unix.Rename(path, "/kheaders.tar.xz"), unix.EXDEV},

@@ -20,7 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// headers are files that the archive's users look for.
+// headers are files that users of the archive look for.
 var headers = []string{
 	"./include/generated/autoconf.h",
 	"./include/generated/uapi/linux/version.h",
@@ -28,16 +28,15 @@ var headers = []string{
 	"./include/linux/types.h",
 }
 
-// TestDecode: what the guest reads can be unpacked in the guest. Unless the
-// run is thorough it stops after a hundred entries: decoding all of it takes
-// an emulated machine seconds, and the host has looked into an archive of the
-// same digest.
+// TestDecode unpacks the archive in the guest. Unless the run is thorough, it
+// stops after a hundred entries: decoding all of them takes seconds on an
+// emulated machine, and the host has checked an archive with the same digest.
 func TestDecode(t *testing.T) {
 	begin(t)
 	loaded(t)
 	const enough = 100
-	// Not the decoder that the host uses: two of them should agree, and this
-	// one takes a third of the time.
+	// This is not the decoder that the host uses: two of them should agree, and
+	// this one takes a third of the time.
 	z, err := xz.NewReader(bufio.NewReaderSize(&fdReader{fd: open(t)}, 64<<10), 0)
 	if err != nil {
 		t.Fatalf("xz: %v", err)
@@ -87,13 +86,13 @@ func TestDecode(t *testing.T) {
 	if want := fmt.Sprintf("#define LINUX_VERSION_CODE %d\n", code); !strings.Contains(version, want) {
 		t.Errorf("version.h:\n%s\nwant a line %q", version, want)
 	}
-	// The tar ends before the xz does; its end has to be sound as well.
+	// The tar ends before the xz stream does, which must be intact to its end.
 	if _, err := io.Copy(io.Discard, z); err != nil {
 		t.Errorf("xz, after the last entry: %v", err)
 	}
 }
 
-// checkEntry checks that an entry is safe and plain to unpack.
+// checkEntry checks that an entry is safe and simple to unpack.
 func checkEntry(t *testing.T, h *tar.Header) {
 	t.Helper()
 	want := int64(0o644)
@@ -112,7 +111,7 @@ func checkEntry(t *testing.T, h *tar.Header) {
 	}
 }
 
-// versionCode returns LINUX_VERSION_CODE for a kernel release such as
+// versionCode returns LINUX_VERSION_CODE for a kernel release, such as
 // 6.12.117-kheaders or 6.13.0-rc1.
 func versionCode(release string) (int, error) {
 	end := strings.IndexFunc(release, func(r rune) bool { return r != '.' && (r < '0' || r > '9') })
@@ -129,13 +128,13 @@ func versionCode(release string) (int, error) {
 				return 0, fmt.Errorf("kernel release %q: %w", release, err)
 			}
 		}
-		// The patch level has eight bits, and stays at 255 beyond.
+		// The patch level has eight bits, and is capped at 255.
 		code = code<<8 + min(n, 255)
 	}
 	return code, nil
 }
 
-// fdReader reads a descriptor without the runtime's poller in between.
+// fdReader reads a descriptor, bypassing the runtime's poller.
 type fdReader struct{ fd int }
 
 func (r *fdReader) Read(b []byte) (int, error) {
@@ -149,8 +148,8 @@ func (r *fdReader) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// TestParallelReaders: eight readers at once, each with its own descriptor and
-// its own way to cut, get the same bytes.
+// TestParallelReaders checks that eight readers at once, each with its own
+// descriptor and chunk size, get the same bytes.
 func TestParallelReaders(t *testing.T) {
 	begin(t)
 	want := content(t)

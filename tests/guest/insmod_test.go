@@ -18,7 +18,8 @@ import (
 	"github.com/kheaders/kheaders/tests/guest/vmalloc"
 )
 
-// TestSecondLoad: a second load is refused, and disturbs nothing.
+// TestSecondLoad checks that the kernel refuses a second load, and that this
+// disturbs nothing.
 func TestSecondLoad(t *testing.T) {
 	begin(t)
 	isModule(t)
@@ -34,8 +35,8 @@ func TestSecondLoad(t *testing.T) {
 	intact(t, before)
 }
 
-// TestTaint: the kernel is tainted by a module from outside its tree, or not
-// at all, and by nothing else.
+// TestTaint checks that nothing taints the kernel, except that our module is out
+// of tree and perhaps unsigned.
 func TestTaint(t *testing.T) {
 	begin(t)
 	loaded(t)
@@ -63,11 +64,12 @@ func TestTaint(t *testing.T) {
 	}
 }
 
-// TestReload: the module comes and goes any number of times, always the same.
-// It costs its archive and little more, and gives all of that back.
+// TestReload loads and unloads the module many times, always with the same
+// result. The module must take little more memory than its archive, and free all
+// of it.
 func TestReload(t *testing.T) {
 	begin(t)
-	cycles := 1 // beside those of the other tests
+	cycles := 1 // the other tests add some
 	if expect.Thorough {
 		cycles = 50
 	}
@@ -75,12 +77,12 @@ func TestReload(t *testing.T) {
 	loaded(t)
 	before := stat(t)
 	const page = 4096
-	// What a module needs besides the archive: its code and data, and the
-	// kernel's copy of its symbols, in pages of their own.
+	// The 64 KiB are for the module's code and data and for the kernel's copy of
+	// its symbols, which have pages of their own.
 	limit := (expect.Size+page-1)/page + 64<<10/page
 	var without []vmalloc.Usage
 	for i := range cycles {
-		// The mode belongs to the file that goes with the module.
+		// The mode must not outlive the file, which goes with the module.
 		if err := unix.Chmod(path, 0); err != nil {
 			t.Errorf("chmod in cycle %d: %v", i+1, err)
 		}
@@ -101,7 +103,7 @@ func TestReload(t *testing.T) {
 		if cost < expect.Size/page || cost > limit {
 			t.Errorf("unload %d gave back %d pages, want %d to %d", i+1, cost, expect.Size/page, limit)
 		}
-		// Since the module was in this state before.
+		// Compare with the last time that the module was loaded.
 		if left := pages(t).Orphans - with.Orphans; left > 0 {
 			t.Errorf("cycle %d left %d pages that nobody can give back", i+1, left)
 		}
@@ -111,8 +113,8 @@ func TestReload(t *testing.T) {
 	}
 }
 
-// pages returns the pages that are in use. The part of a module that only its
-// loading needs is given back a little later, and waited for.
+// pages returns the pages in use. The kernel frees the part of a module that is
+// only needed for loading a little later, so pages waits for the number to settle.
 func pages(t *testing.T) vmalloc.Usage {
 	t.Helper()
 	last := vmalloc.Usage{Modules: -1}
@@ -131,8 +133,8 @@ func pages(t *testing.T) vmalloc.Usage {
 	return last
 }
 
-// TestUnloadWhileOpen: an open descriptor does not keep the module. What is
-// done with it afterwards fails, and harms nobody.
+// TestUnloadWhileOpen checks that an open descriptor does not pin the module, and
+// that using it afterwards fails cleanly.
 func TestUnloadWhileOpen(t *testing.T) {
 	begin(t)
 	isModule(t)
@@ -152,13 +154,14 @@ func TestUnloadWhileOpen(t *testing.T) {
 	}
 	absent(t)
 
-	// The descriptor stays dead when a new module makes a file of that name.
+	// The descriptor stays dead when the module, loaded again, creates a new file
+	// of that name.
 	loaded(t)
 	gone(t, fd)
 	intact(t, before)
 }
 
-// gone checks that a descriptor from before the unloading is dead.
+// gone checks that a descriptor from before the unload is dead.
 func gone(t *testing.T, fd int) {
 	t.Helper()
 	var buf [1]byte
@@ -173,8 +176,8 @@ func gone(t *testing.T, fd int) {
 	}
 }
 
-// TestUnloadWhileReading: readers under way get right bytes or a clean error,
-// and the unload waits for no more than the calls under way.
+// TestUnloadWhileReading checks that readers get the right bytes or a clean error
+// during an unload, and that the unload only waits for calls in flight.
 func TestUnloadWhileReading(t *testing.T) {
 	begin(t)
 	isModule(t)
@@ -191,7 +194,7 @@ func TestUnloadWhileReading(t *testing.T) {
 			for off := 0; !stop.Load(); off = (off + chunk) % len(want) {
 				n, err := unix.Pread(fd, buf, int64(off))
 				if errors.Is(err, unix.EIO) {
-					return // as promised
+					return // the module is unloaded
 				}
 				if err != nil || !bytes.Equal(buf[:n], want[off:min(off+chunk, len(want))]) {
 					t.Errorf("pread of %d bytes at %d: %d bytes, error %v, or other bytes", chunk, off, n, err)
@@ -203,7 +206,7 @@ func TestUnloadWhileReading(t *testing.T) {
 	}
 	reading.Wait()
 	err := unload()
-	stop.Store(err != nil) // only an unload ends them
+	stop.Store(err != nil) // otherwise the unload stops them
 	readers.Wait()
 	if err != nil {
 		t.Fatalf("unload: %v, want success", err)
@@ -211,7 +214,8 @@ func TestUnloadWhileReading(t *testing.T) {
 	absent(t)
 }
 
-// TestAbsentAfterUnload: unloading leaves nothing behind, in silence.
+// TestAbsentAfterUnload checks that unloading prints nothing and leaves nothing
+// behind.
 func TestAbsentAfterUnload(t *testing.T) {
 	begin(t)
 	isModule(t)

@@ -13,16 +13,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestLeaks: kmemleak finds nothing that loading and unloading have left
-// behind. TestReload counts pages, and does not see less than one.
+// TestLeaks checks with kmemleak that loading and unloading leave nothing behind.
+// TestReload counts pages, so it misses anything smaller.
 func TestLeaks(t *testing.T) {
 	begin(t)
 	isModule(t)
 	file := kmemleak(t)
 	scan := func() string {
 		t.Helper()
-		// What is found to be unreferenced is reported when it still is, and
-		// has not changed, the next time.
+		// kmemleak reports an object only if two scans in a row find it
+		// unreferenced and unchanged.
 		for range 2 {
 			if err := os.WriteFile(file, []byte("scan"), 0); err != nil {
 				t.Fatal(err)
@@ -40,8 +40,7 @@ func TestLeaks(t *testing.T) {
 	if err := unload(); err != nil {
 		t.Fatalf("unload: %v", err)
 	}
-	// It does not look at what is younger than 5 s (MSECS_MIN_AGE in
-	// mm/kmemleak.c).
+	// It skips objects younger than 5 s (MSECS_MIN_AGE in mm/kmemleak.c).
 	time.Sleep(5100 * time.Millisecond)
 	if found := scan(); found != "" {
 		t.Log(found)
@@ -49,8 +48,7 @@ func TestLeaks(t *testing.T) {
 	}
 }
 
-// kmemleak returns the file through which one speaks with kmemleak. Without
-// one the test is skipped.
+// kmemleak returns kmemleak's control file. It skips the test if there is none.
 func kmemleak(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()

@@ -14,8 +14,8 @@ import (
 	"github.com/kheaders/kheaders/tests/guest/kmsg"
 )
 
-// TestBesideOwnModule: while the kernel's own kheaders.ko is loaded, which has
-// the same name, ours is refused, and what we say tells why.
+// TestBesideOwnModule checks that the kernel refuses our module while its own
+// kheaders.ko is loaded, which has the same name, and that the error says why.
 func TestBesideOwnModule(t *testing.T) {
 	begin(t)
 	if expect.OwnModule == "" {
@@ -42,7 +42,7 @@ func TestBesideOwnModule(t *testing.T) {
 		t.Fatalf("unloading the kernel's own: %v", err)
 	}
 	absent(t)
-	// With it gone, ours has both files.
+	// With that unloaded, ours provides both files.
 	loaded(t)
 	if string(own) == string(content(t)) {
 		t.Error("the kernel's own archive is the same as ours: this proves nothing")
@@ -51,8 +51,8 @@ func TestBesideOwnModule(t *testing.T) {
 	sysfsSays(t, "Y")
 }
 
-// TestUnsignedRefused: a kernel that wants signatures refuses the module
-// without one, says so, and has nothing of it.
+// TestUnsignedRefused checks that a kernel that requires signatures refuses the
+// module without one, says so, and keeps no trace of it.
 func TestUnsignedRefused(t *testing.T) {
 	begin(t)
 	if expect.Unsigned == "" {
@@ -74,14 +74,14 @@ func TestUnsignedRefused(t *testing.T) {
 	}
 }
 
-// said tells whether the kernel has said a text since the log was read last.
+// said reports whether the kernel has logged a text since the log was last read.
 func said(t *testing.T, log *kmsg.Log, text string) bool {
 	t.Helper()
 	return slices.ContainsFunc(logSince(t, log), func(r kmsg.Record) bool { return strings.Contains(r.Text, text) })
 }
 
-// TestCompressed: the kernel decompresses the module itself, and it is the
-// same.
+// TestCompressed checks that the kernel can decompress the module itself, and
+// that it serves the same file.
 func TestCompressed(t *testing.T) {
 	begin(t)
 	if expect.Compressed == "" {

@@ -24,26 +24,26 @@ import (
 const (
 	// path is where the headers are.
 	path = "/proc/kheaders.tar.xz"
-	// sysPath is where they are as well, and where most users look.
+	// sysPath has them too, and is where most users look.
 	sysPath = "/sys/kernel/kheaders.tar.xz"
-	// module is the module's name in the kernel, and what modprobe is given.
+	// module is the module's name, in the kernel and for modprobe.
 	module = "kheaders"
-	// mode is the file's mode, type included.
+	// mode is the file's mode, including its type.
 	mode = unix.S_IFREG | 0o444
 )
 
 var (
 	// expect is what the host knows. TestMain sets it.
 	expect wire.Expect
-	// wholeLog is the kernel's log from before the first test on.
+	// wholeLog is the kernel's log since before the first test.
 	wholeLog *kmsg.Log
 )
 
 func TestMain(m *testing.M) {
 	if err := readPlan(); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
-			// go test ./... on a host. In a guest the same would be seen: the
-			// host misses the report of every test.
+			// This is go test ./... on a host. In a guest it could not hide a
+			// failure: the host would miss every test's report.
 			fmt.Println("nothing tested: these tests run inside the guest, see make qemu-test")
 			os.Exit(0)
 		}
@@ -58,9 +58,9 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// begin marks on the console where a test begins, so that trouble in the
-// kernel's log can be told to be its own. The level is that of a warning: less
-// is not shown on the console.
+// begin marks on the console where a test begins, so that trouble in the kernel's
+// log can be attributed to it. It uses the level of a warning, since anything
+// lower does not appear on the console.
 func begin(t *testing.T) {
 	t.Helper()
 	if err := os.WriteFile("/dev/kmsg", []byte("<4>"+wire.ConsoleMarker+" "+t.Name()+"\n"), 0); err != nil {
@@ -81,8 +81,8 @@ func readPlan() error {
 	return nil
 }
 
-// isModule skips the test when the headers are built into the kernel, where
-// loading and unloading have no meaning.
+// isModule skips the test if the headers are built into the kernel, so that there
+// is nothing to load or unload.
 func isModule(t *testing.T) {
 	t.Helper()
 	if expect.Module == "" {
@@ -90,13 +90,13 @@ func isModule(t *testing.T) {
 	}
 }
 
-// load loads the module and returns what the kernel says.
+// load loads the module and returns the kernel's error.
 func load(t *testing.T) error {
 	t.Helper()
 	return insmod.Load(expect.Module, "")
 }
 
-// unload unloads the module as rmmod does, and returns what the kernel says.
+// unload unloads the module as rmmod does, and returns the kernel's error.
 func unload() error { return insmod.Unload(module) }
 
 // loaded makes sure that the headers are there.
@@ -122,11 +122,11 @@ func unloaded(t *testing.T) {
 	}
 }
 
-// isLoaded tells whether the module is in the kernel.
+// isLoaded reports whether the module is in the kernel.
 func isLoaded(t *testing.T) bool {
 	t.Helper()
 	var st unix.Stat_t
-	// Built-in code has a directory there as well, but no reference count.
+	// Built-in code has a directory there too, but no reference count.
 	err := unix.Stat("/sys/module/"+module+"/refcnt", &st)
 	if err != nil && !errors.Is(err, unix.ENOENT) {
 		t.Fatalf("looking for the module: %v", err)
@@ -134,7 +134,7 @@ func isLoaded(t *testing.T) bool {
 	return err == nil
 }
 
-// absent checks that nothing of the module is to be seen.
+// absent checks that there is no trace of the module.
 func absent(t *testing.T) {
 	t.Helper()
 	names := []string{path, "/sys/module/" + module}
@@ -161,7 +161,7 @@ func absent(t *testing.T) {
 	}
 }
 
-// modulesLine returns the module's line in /proc/modules, or nothing.
+// modulesLine returns the module's line in /proc/modules, or "".
 func modulesLine(t *testing.T) string {
 	t.Helper()
 	for line := range strings.Lines(readFile(t, "/proc/modules")) {
@@ -209,7 +209,7 @@ func readAll(t *testing.T, fd int, name string) []byte {
 	if err := unix.Fstat(fd, &st); err != nil {
 		t.Fatalf("stat %s: %v", name, err)
 	}
-	// Room for more than there should be, to see a file that is too long.
+	// Leave extra room, to notice a file that is too long.
 	buf := make([]byte, st.Size+4096)
 	n := 0
 	for n < len(buf) {
@@ -225,12 +225,12 @@ func readAll(t *testing.T, fd int, name string) []byte {
 	return buf[:n]
 }
 
-// cached is what content read.
+// cached is what content has read.
 var cached []byte
 
-// content returns the headers, loading the module where needed. They are read
-// once; TestDigest holds them against the host's digest, and other tests
-// compare what they read with them, which is cheaper than to hash again.
+// content returns the headers, and loads the module if needed. It reads them only
+// once. TestDigest checks them against the host's digest, and the other tests
+// compare what they read with them, which is cheaper than hashing again.
 func content(t *testing.T) []byte {
 	t.Helper()
 	loaded(t)
@@ -255,8 +255,7 @@ func stat(t *testing.T) unix.Stat_t {
 	return st
 }
 
-// intact checks that the file is still what it was: what was tried on it, if
-// anything, has left no trace.
+// intact checks that the file is unchanged, whatever the test has tried on it.
 func intact(t *testing.T, before unix.Stat_t) {
 	t.Helper()
 	want := content(t)
@@ -275,9 +274,9 @@ func intact(t *testing.T, before unix.Stat_t) {
 	}
 }
 
-// uncalled filters what the kernel has said since the log was read last: it
-// leaves what is no taint notice, may well have to do with the tests, and
-// should not have been said. Each text is left once.
+// uncalled returns what the kernel should not have logged since the log was last
+// read: warnings and anything about the module, but no taint notices and nothing
+// that comes in the background anyway. It returns each text once.
 func uncalled(t *testing.T, l *kmsg.Log) []kmsg.Record {
 	t.Helper()
 	var left []kmsg.Record
@@ -292,8 +291,8 @@ func uncalled(t *testing.T, l *kmsg.Log) []kmsg.Record {
 	return left
 }
 
-// logSince returns what the kernel has said since the log was read last, but for
-// the reports that the host lets pass.
+// logSince returns what the kernel has logged since the log was last read, except
+// for the reports that the host tolerates.
 func logSince(t *testing.T, l *kmsg.Log) []kmsg.Record {
 	t.Helper()
 	records, err := l.Read()
@@ -303,7 +302,7 @@ func logSince(t *testing.T, l *kmsg.Log) []kmsg.Record {
 	return kmsg.Without(records, expect.Allowed)
 }
 
-// watchLog returns the kernel's log from now on, until the test ends.
+// watchLog opens the kernel's log from now on, until the test ends.
 func watchLog(t *testing.T) *kmsg.Log {
 	t.Helper()
 	l, err := kmsg.OpenEnd()
@@ -325,8 +324,8 @@ func asNobody(t *testing.T, f func()) {
 	done := make(chan error)
 	go func() {
 		defer close(done)
-		// The system calls below change this thread alone, and the thread
-		// ends with the goroutine, since it stays locked to it.
+		// The system calls below only change this thread, which stays locked
+		// to the goroutine and so ends with it.
 		runtime.LockOSThread()
 		for _, call := range []uintptr{unix.SYS_SETRESGID, unix.SYS_SETRESUID} {
 			if _, _, errno := unix.RawSyscall(call, nobody, nobody, nobody); errno != 0 {
@@ -334,7 +333,7 @@ func asNobody(t *testing.T, f func()) {
 				return
 			}
 		}
-		// What follows proves nothing if such a user can not even get here.
+		// The rest proves nothing if such a user cannot even open a file here.
 		fd, err := unix.Open("/proc/version", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 		if err != nil {
 			done <- fmt.Errorf("opening /proc/version: %w", err)

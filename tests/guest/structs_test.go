@@ -16,16 +16,15 @@ import (
 )
 
 // TestHeadersInBPF loads a BPF program that was compiled against the headers in
-// the archive, and has it look into the kernel's structures: it finds what the
-// kernel says otherwise. With the headers of another kernel it would read
-// elsewhere.
+// the archive and reads the kernel's structures. It must find what the kernel
+// reports through other interfaces. With another kernel's headers it would read
+// at the wrong offsets.
 func TestHeadersInBPF(t *testing.T) {
 	begin(t)
 	if expect.BPF == "" {
 		t.Skip("not-applicable: no BPF program was asked for")
 	}
-	// The kernel runs the program on the thread that asks, which is not to be
-	// used for anything else then.
+	// The kernel runs the program on the calling thread, so that must stay ours.
 	runtime.LockOSThread()
 
 	spec, err := ebpf.LoadCollectionSpec(expect.BPF)
@@ -42,7 +41,7 @@ func TestHeadersInBPF(t *testing.T) {
 		}
 	}()
 
-	// What no field has by chance. The thread ends with the test.
+	// Values that no field has by chance. The thread ends with the test.
 	const comm, fsuid = "k3rnel-task", 4711
 	if err := os.WriteFile("/proc/thread-self/comm", []byte(comm), 0); err != nil {
 		t.Fatal(err)
@@ -54,7 +53,7 @@ func TestHeadersInBPF(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// As the program numbers them.
+	// The program numbers its questions in this order.
 	for question, answer := range []struct {
 		what string
 		want uint32
@@ -78,15 +77,15 @@ func TestHeadersInBPF(t *testing.T) {
 	}
 }
 
-// text returns the start of a text, as a number in memory.
+// text returns the first four bytes of a text, as the number that they are in
+// memory.
 func text(s string) uint32 { return binary.NativeEndian.Uint32([]byte(s)) }
 
-// argStart returns where in memory our arguments begin, which proc(5) has as
-// field 48 of stat.
+// argStart returns the address of our arguments: field 48 of stat in proc(5).
 func argStart(t *testing.T) uint64 {
 	t.Helper()
 	stat := readFile(t, "/proc/self/stat")
-	// The second field is a name in parentheses, with whatever is in it.
+	// The second field is a name in parentheses, which may contain anything.
 	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
 	start, err := strconv.ParseUint(fields[48-3], 10, 64)
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 	"github.com/kheaders/kheaders/tests/guest/insmod"
 )
 
-// TestSysfs: the same bytes are in /sys, where bcc and others look for them.
+// TestSysfs checks that /sys, where bcc and others look, has the same bytes.
 func TestSysfs(t *testing.T) {
 	begin(t)
 	if expect.SysfsTaken {
@@ -43,7 +43,7 @@ func TestSysfs(t *testing.T) {
 	if expect.Module == "" {
 		return
 	}
-	// An open descriptor does not keep the module.
+	// An open descriptor does not pin the module.
 	if err := unload(); err != nil {
 		t.Fatalf("unload: %v, want success", err)
 	}
@@ -53,7 +53,7 @@ func TestSysfs(t *testing.T) {
 	absent(t)
 }
 
-// TestSysfsOff: the parameter sysfs=0 leaves the file in /sys out.
+// TestSysfsOff checks that with sysfs=0 there is no file in /sys.
 func TestSysfsOff(t *testing.T) {
 	begin(t)
 	unloaded(t)
@@ -74,8 +74,8 @@ func TestSysfsOff(t *testing.T) {
 	absent(t)
 }
 
-// TestSysfsTaken: the kernel's own file in /sys stays what it is, whether ours
-// is loaded or not.
+// TestSysfsTaken checks that our module does not change the kernel's own file in
+// /sys.
 func TestSysfsTaken(t *testing.T) {
 	begin(t)
 	if !expect.SysfsTaken {
@@ -104,7 +104,7 @@ func TestSysfsTaken(t *testing.T) {
 	}
 }
 
-// sysfsFile returns what is in /sys.
+// sysfsFile returns the content of the file in /sys.
 func sysfsFile(t *testing.T) []byte {
 	t.Helper()
 	content := readAll(t, openFile(t, sysPath), sysPath)
@@ -114,7 +114,7 @@ func sysfsFile(t *testing.T) []byte {
 	return content
 }
 
-// sysfsSays checks what the module says of its file in /sys.
+// sysfsSays checks what the module says about its file in /sys.
 func sysfsSays(t *testing.T, want string) {
 	t.Helper()
 	if expect.Module == "" {

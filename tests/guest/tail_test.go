@@ -8,8 +8,8 @@ import (
 	"github.com/kheaders/kheaders/tests/guest/kmsg"
 )
 
-// TestKernelLog: the kernel did not complain, neither before the tests nor
-// through them.
+// TestKernelLog checks that the kernel did not complain, neither before the tests
+// nor because of them.
 func TestKernelLog(t *testing.T) {
 	begin(t)
 	all, err := kmsg.Open()

@@ -19,19 +19,19 @@ import (
 	"github.com/u-root/mkuimage/cpio"
 )
 
-// module is the Go module whose packages can be compiled. Its sources are in
-// the working directory.
+// module is the only Go module that can be compiled. Its sources are in the
+// working directory.
 const module = "github.com/kheaders/kheaders"
 
-// compile is the Go command, as far as a guest's programs need it. With GOFAIL
-// in the environment it fails.
+// compile is the Go command, as far as building a guest's programs needs it. It
+// fails if GOFAIL is in the environment.
 func compile(args []string) error {
 	output := option(args, "-o")
 	switch {
 	case os.Getenv("GOFAIL") != "":
 		return errors.New("GOFAIL asks for this")
 	case has(args, "build") && args[len(args)-1] == "github.com/u-root/mkuimage/cmd/mkuimage":
-		// This very program, which knows itself by its name.
+		// It is this program, which acts by the name it is called by.
 		self, err := os.Executable()
 		if err != nil {
 			return err
@@ -43,8 +43,8 @@ func compile(args []string) error {
 	return fmt.Errorf("go %s is not known to the fake", strings.Join(args, " "))
 }
 
-// compileTests writes a test binary: an ELF file that has nothing but a symbol
-// for each test that the package declares.
+// compileTests writes a test binary: an ELF file with nothing but a symbol for
+// each function in the package's tests.
 func compileTests(pkg, output string) error {
 	fmt.Printf("compiling %s for %s\n", pkg, os.Getenv("GOARCH"))
 	dir, ok := strings.CutPrefix(pkg, module+"/")
@@ -77,7 +77,7 @@ func compileTests(pkg, output string) error {
 	return os.WriteFile(output, functions(symbols), 0o755)
 }
 
-// functions returns an ELF file that declares functions.
+// functions returns an ELF file with a symbol for each function.
 func functions(names []string) []byte {
 	strtab := []byte{0}
 	symtab := []elf.Sym64{{}}
@@ -103,7 +103,7 @@ func functions(names []string) []byte {
 	return out.Bytes()
 }
 
-// declared returns the tests that a test binary declares, in its order.
+// declared returns the tests in a test binary, in its order.
 func declared(binary []byte) ([]string, error) {
 	f, err := elf.NewFile(bytes.NewReader(binary))
 	if err != nil {
@@ -122,7 +122,7 @@ func declared(binary []byte) ([]string, error) {
 	return tests, nil
 }
 
-// pack is mkuimage. Its base image has a file with the name of each command.
+// pack is mkuimage. Its base image has a file named after each command.
 func pack(args []string) error {
 	output := option(args, "-o")
 	if output == "" {

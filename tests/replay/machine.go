@@ -26,30 +26,30 @@ import (
 )
 
 // DirVariable names the environment variable with the directory that the fake
-// QEMU reads and writes. Its files say what the machine does; each may be
-// missing, and one in a directory of QEMU's name is for that QEMU alone:
+// QEMU reads and writes. Its files, all of them optional, say what the machine
+// does. A file in a subdirectory named after a QEMU is only for that one:
 //
 //	console       what the kernel prints
 //	events.jsonl  what the guest reports
 //	stderr        what QEMU itself says
-//	exit          QEMU's exit code, or the name of the signal that ends it, or
-//	              "hang" when it does not end, "flood" when it reports for ever
+//	exit          QEMU's exit code, the name of the signal that kills it, "hang"
+//	              if it does not end, or "flood" if the guest reports for ever
 //
-// Without console the guest prints a line, and without events.jsonl it is
-// healthy. ${SHA256}, ${SIZE}, ${RELEASE} and ${MACHINE} are what the plan expects.
-// In return it writes
+// Without console the guest prints one line, and without events.jsonl it is
+// healthy. ${SHA256}, ${SIZE}, ${RELEASE} and ${MACHINE} stand for what the plan
+// expects. The fake QEMU writes
 //
-//	booted/argv       QEMU's command lines, one a line
+//	booted/argv       QEMU's command lines, one per line
 //	booted/plan.json  the last guest's plan
 //	booted/files      the names and sizes of the files in its initramfs
 const DirVariable = "GUEST"
 
-// machine is a QEMU that has been started.
+// machine is a running QEMU.
 type machine struct {
-	// name is what it was called, and dir what DirVariable says.
+	// name is what it was called as, and dir the value of DirVariable.
 	name, dir string
 	args      []string
-	// kernel and files are what is booted.
+	// kernel and files are what it boots.
 	kernel []byte
 	files  map[string][]byte
 	plan   wire.Plan
@@ -69,7 +69,7 @@ func emulate(argv []string) {
 	end(m.script("exit", "0"))
 }
 
-// load reads what is to be booted.
+// load reads what to boot.
 func (m *machine) load() (err error) {
 	if err := os.MkdirAll(filepath.Join(m.dir, "booted"), 0o755); err != nil {
 		return err
@@ -104,7 +104,7 @@ func (m *machine) load() (err error) {
 	)
 }
 
-// note writes a file for the script to look at.
+// note writes a file for the test script to look at.
 func (m *machine) note(name string, how int, text string) error {
 	f, err := os.OpenFile(filepath.Join(m.dir, "booted", name), os.O_CREATE|os.O_WRONLY|how, 0o644)
 	if err != nil {
@@ -133,7 +133,7 @@ func (m *machine) expand(text string) string {
 	).Replace(text)
 }
 
-// run says all that the machine has to say.
+// run prints and reports everything that the machine has to say.
 func (m *machine) run() error {
 	console := io.Writer(os.Stdout)
 	if file, err := m.device("console"); err != nil {
@@ -142,7 +142,7 @@ func (m *machine) run() error {
 		console = file
 	}
 	if m.files == nil {
-		// A kernel without a user space is there to see whether it runs.
+		// Booting a kernel without user space is a probe for whether it runs.
 		if _, err := io.WriteString(console, "!"); err != nil {
 			return err
 		}
@@ -177,8 +177,8 @@ func (m *machine) run() error {
 	return err
 }
 
-// device opens the file behind a character device, or returns nil when there
-// is none.
+// device opens the file behind a character device. It returns nil if there is
+// none.
 func (m *machine) device(id string) (*os.File, error) {
 	for _, arg := range m.args {
 		if path, ok := strings.CutPrefix(arg, "file,id="+id+",path="); ok {
@@ -188,7 +188,7 @@ func (m *machine) device(id string) (*os.File, error) {
 	return nil, nil
 }
 
-// end ends QEMU as a script says.
+// end ends QEMU in the way that the script asks for.
 func end(how string) {
 	how = strings.TrimSpace(how)
 	if how == "hang" {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-// Command soak boots the same healthy cells again and again: each boot has to
-// pass. With --load other programs keep the processors busy meanwhile.
+// Command soak boots the same healthy cells again and again. Every boot must
+// pass. With --load, other programs keep the processors busy meanwhile.
 package main
 
 import (
@@ -21,7 +21,7 @@ import (
 
 func main() {
 	n := flag.Int("n", 50, "boot each architecture `N` times")
-	load := flag.Int("load", 0, "have `N` programs compute all the while")
+	load := flag.Int("load", 0, "keep `N` programs computing meanwhile")
 	rig.Main(func(ctx context.Context, spec string, targets []target.Target) error {
 		return soak(ctx, spec, targets, *n, *load)
 	})
@@ -34,7 +34,7 @@ func soak(ctx context.Context, spec string, targets []target.Target, n, load int
 	defer idle()
 	for range load {
 		programs.Go(func() {
-			// It ends with the context; how is of no interest.
+			// It runs until the context ends; its error does not matter.
 			_ = rig.Cmd{Argv: []string{"sh", "-c", "while :; do :; done"}}.Run(busy)
 		})
 	}

@@ -75,7 +75,7 @@ struct strip {
 	size_t len;
 	char *dst;		/* has room for len bytes */
 	size_t out;		/* number of bytes in dst */
-	size_t from;		/* src[from..pos) is to be copied */
+	size_t from;		/* src[from..pos) still has to be copied */
 	size_t pos;
 	enum expect expect;
 };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-// Package guest measures, inside a guest, what a kheaders module costs: ours,
-// and the kernel's own with the same archive. It reports facts; the host judges
+// Package guest measures inside a guest what a kheaders module costs: ours, and
+// the kernel's own with the same archive. It only reports facts; the host judges
 // them.
 package guest
 
@@ -35,8 +35,7 @@ const (
 	reads = 5
 )
 
-// TestBench measures. It is a test, so that the harness boots and judges it as
-// any other.
+// TestBench is a test so that the harness boots and judges it like any other.
 func TestBench(t *testing.T) {
 	text, err := os.ReadFile(wire.PlanPath)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -52,7 +51,7 @@ func TestBench(t *testing.T) {
 	files := map[string]string{"ours": plan.Expect.Module, "own": plan.Expect.OwnModule}
 	served := map[string]string{"ours": procPath, "own": sysPath}
 
-	// Alternately, since a machine's speed drifts.
+	// Alternate between them, since a machine's speed drifts.
 	loads, unloads := map[string][]float64{}, map[string][]float64{}
 	for range cycles {
 		for _, which := range []string{"ours", "own"} {
@@ -94,7 +93,7 @@ func TestBench(t *testing.T) {
 			fact(fmt.Sprintf("calls_%d", buffer), "%d", calls)
 			fact(fmt.Sprintf("rate_%d", buffer), "%g", float64(total)/median(seconds))
 		}
-		// The same archive in both, and the proof that the host wants.
+		// Both must have the same archive, and the host wants proof of ours.
 		h := sha256.New()
 		readWhole(t, served[which], 1<<20, func(b []byte) { h.Write(b) })
 		if sum := hex.EncodeToString(h.Sum(nil)); which == "ours" {
@@ -109,8 +108,8 @@ func TestBench(t *testing.T) {
 	}
 }
 
-// readWhole reads a file to its end, and returns how many calls that took, the
-// last one, which gives nothing, included.
+// readWhole reads a file to its end. It returns the number of calls, including
+// the last one, which returns nothing.
 func readWhole(t *testing.T, path string, buffer int, each func([]byte)) (calls int, total int64) {
 	t.Helper()
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
@@ -135,8 +134,9 @@ func readWhole(t *testing.T, path string, buffer int, each func([]byte)) (calls 
 	}
 }
 
-// vmallocUsed returns the bytes that the kernel has mapped page by page. A
-// module's part that only its loading needs is given back a little later.
+// vmallocUsed returns the bytes that the kernel has mapped page by page. The kernel
+// frees the part of a module that is only needed for loading a little later, so
+// vmallocUsed waits for the number to settle.
 func vmallocUsed(t *testing.T) int64 {
 	t.Helper()
 	last := int64(-1)
@@ -152,13 +152,13 @@ func vmallocUsed(t *testing.T) int64 {
 	return 0
 }
 
-// moduleSize returns the module's size as /proc/modules has it.
+// moduleSize returns the module's size in /proc/modules.
 func moduleSize(t *testing.T) int64 {
 	t.Helper()
 	return field(t, "/proc/modules", name, 1)
 }
 
-// field returns a number in the line of a file that begins with a word.
+// field returns a number from the line of a file that starts with word.
 func field(t *testing.T, path, word string, at int) int64 {
 	t.Helper()
 	text, err := os.ReadFile(path)

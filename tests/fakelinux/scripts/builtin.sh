@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-only
 # builtin.sh SRCTREE OBJTREE ARCH MACHINE ORDER: packs the headers and puts them
-# into vmlinux, which then is what module.sh makes, but for its type.
+# into vmlinux, which becomes what module.sh makes except for the ELF type.
 set -eu
 . "${0%/*}/elf.sh"
 order=$5

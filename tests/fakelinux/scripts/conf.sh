@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-only
-# conf.sh CONFIG [LOST...]: a toy olddefconfig. It knows every symbol but the
-# lost ones, and complains about one that is set twice, as kconfig does.
+# conf.sh CONFIG [LOST...]: a toy olddefconfig. It accepts every symbol except
+# the lost ones, and like kconfig warns about one that is set twice.
 set -eu
 config=$1
 shift

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# What scripts need that write 64-bit ELF files, in the byte order $order: 1 is
-# the lowest byte first, 2 the highest.
+# Functions that write 64-bit ELF files in the byte order $order: 1 is
+# little-endian, 2 is big-endian.
 
-# number SIZE NUMBER... writes numbers of SIZE bytes.
+# number SIZE NUMBER... writes numbers of SIZE bytes each.
 number() {
 	size=$1
 	shift
@@ -14,15 +14,15 @@ number() {
 			2) bits=$((8 * (size - 1 - i))) ;;
 			*) echo "elf.sh: unknown byte order $order" >&2; exit 1 ;;
 			esac
-			# In octal, without a process for each byte.
+			# In octal, to do without a process per byte.
 			printf "\\$((value >> bits >> 6 & 3))$((value >> bits >> 3 & 7))$((value >> bits & 7))"
 			i=$((i + 1))
 		done
 	done
 }
 
-# header TYPE MACHINE OFFSET SECTIONS writes a file's header. The section headers
-# are at the offset; the last of them is that of their names.
+# header TYPE MACHINE OFFSET SECTIONS writes the file header. The section headers
+# are at OFFSET; the last one is for the table of section names.
 header() {
 	printf '\177ELF\002'
 	number 1 $order 1 0 0 0 0 0 0 0 0 0

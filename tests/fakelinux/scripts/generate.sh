@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-only
 # generate.sh SRCTREE OBJTREE SRCARCH VERSION LOCALVERSION: writes the files
-# that a kernel's configuration leads to.
+# that a kernel generates from its configuration.
 set -eu
 cd "$2"
 arch=$3 version=$4 local=$5

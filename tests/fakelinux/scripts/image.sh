@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-only
-# image.sh MACHINE ORDER: writes the header of a vmlinux, enough to tell its kind
-# and architecture.
+# image.sh MACHINE ORDER: writes the header of a vmlinux, which is enough to
+# recognize its kind and architecture.
 set -eu
 . "${0%/*}/elf.sh"
 order=$2

@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-only
 # module.sh MACHINE ORDER DIR RELEASE-FILE: a toy build of the module kheaders in
-# DIR. The result is a relocatable ELF file with what can be read off a real
-# one: .modinfo, and the archive between its two symbols. It has no code.
+# DIR. The result is a relocatable ELF file without code. It has what the harness
+# reads from a real one: .modinfo, and the archive between its two symbols.
 set -eu
 . "${0%/*}/elf.sh"
 machine=$1 order=$2 dir=$3 release=$(cat "$4")
@@ -29,7 +29,7 @@ macro() {
 modinfo_size=$(wc -c < "$ko.modinfo")
 archive_size=$(wc -c < "$archive")
 
-# The parts of the file, one after the other.
+# The offsets and sizes of the file's parts, in order.
 modinfo=64
 data=$((modinfo + modinfo_size))
 symtab=$((data + archive_size))

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-// Package insmod loads and unloads kernel modules, and explains what the kernel
-// says about it.
+// Package insmod loads and unloads kernel modules, and explains the kernel's
+// errors.
 package insmod
 
 import (
@@ -21,18 +21,18 @@ type Error struct {
 	Err error
 }
 
-// reasons are what an error of finit_module(2) means for our module.
+// reasons explains what errors of finit_module(2) mean for our module.
 var reasons = map[unix.Errno]string{
 	unix.EEXIST:       "the kernel has a module of this name loaded, ours or its own kheaders.ko (CONFIG_IKHEADERS=m): unload that first, with rmmod kheaders",
-	unix.EKEYREJECTED: "the kernel loads signed modules only (CONFIG_MODULE_SIG_FORCE, or lockdown), and this one bears no signature of a key that it knows: sign it with the kernel's scripts/sign-file",
+	unix.EKEYREJECTED: "the kernel loads signed modules only (CONFIG_MODULE_SIG_FORCE, or lockdown), and this one is not signed with a key that it trusts: sign it with the kernel's scripts/sign-file",
 	unix.ENOEXEC:      "the module is for another kernel or architecture, or the file is damaged: build it against this kernel",
-	unix.EBADMSG:      "the module's signature does not fit its content: sign it again, after the last change to it",
-	unix.ENOMEM:       "the kernel has not enough memory for the module, or cannot make its file in /proc",
+	unix.EBADMSG:      "the module's signature does not match its content: sign it again, after the last change to it",
+	unix.ENOMEM:       "the kernel does not have enough memory for the module, or cannot create its file in /proc",
 	unix.EPERM:        "only root may load modules, and nobody when /proc/sys/kernel/modules_disabled is 1",
 	unix.EOPNOTSUPP:   "the kernel cannot decompress modules of this kind (CONFIG_MODULE_DECOMPRESS)",
 }
 
-// Error is the kernel's error, and what it means.
+// Error returns the kernel's error and what it means.
 func (e *Error) Error() string {
 	text := fmt.Sprintf("loading %s: %v", e.Path, e.Err)
 	if errno, ok := errors.AsType[unix.Errno](e.Err); ok && reasons[errno] != "" {
@@ -44,9 +44,9 @@ func (e *Error) Error() string {
 // Unwrap returns the kernel's error.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Load loads a module with parameters, such as "sysfs=0". The kernel itself
-// decompresses a file that is named as a compressed one. Its refusal is an
-// [*Error].
+// Load loads a module with parameters, such as "sysfs=0". The kernel decompresses
+// the file itself if its name says that it is compressed. If the kernel refuses
+// the module, the error is an [*Error].
 func Load(path, parameters string) error {
 	f, err := os.Open(path)
 	if err != nil {

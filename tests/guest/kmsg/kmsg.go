@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-// Package kmsg reads the kernel's log from /dev/kmsg and judges its lines, as
-// far as the guest tests need it. The format of a record is that of the
-// kernel's Documentation/ABI/testing/dev-kmsg.
+// Package kmsg reads the kernel's log from /dev/kmsg and judges its lines, as far
+// as the guest tests need it. The kernel's Documentation/ABI/testing/dev-kmsg
+// defines the format of a record.
 package kmsg
 
 import (
@@ -19,15 +19,15 @@ import (
 type Record struct {
 	// Level is the urgency, from 0 (emergency) to 7 (debug).
 	Level int
-	// Facility is 0 for the kernel itself; user space writes with others.
+	// Facility is 0 for the kernel itself; user space uses others.
 	Facility int
-	// Sequence counts all records since boot.
+	// Sequence is the record's number since boot.
 	Sequence uint64
 	// Text is the message, without its continuation lines.
 	Text string
 }
 
-// Warning is the least urgent level that asks for attention.
+// Warning is the least urgent level that needs attention.
 const Warning = 4
 
 // Parse interprets one record as read from /dev/kmsg:
@@ -51,13 +51,13 @@ func Parse(s string) (Record, error) {
 	return Record{Level: int(priority & 7), Facility: int(priority >> 3), Sequence: seq, Text: text}, nil
 }
 
-// Log reads the kernel's log from some point on.
+// Log is an open kernel log.
 type Log struct{ fd int }
 
-// Open returns a log that begins with the oldest line that the kernel holds.
+// Open returns a log that starts at the oldest line in the kernel's buffer.
 func Open() (*Log, error) { return open(0, unix.SEEK_SET) }
 
-// OpenEnd returns a log that begins with the next line to come.
+// OpenEnd returns a log that starts with the next line to come.
 func OpenEnd() (*Log, error) { return open(0, unix.SEEK_END) }
 
 func open(offset int64, whence int) (*Log, error) {
@@ -74,8 +74,8 @@ func open(offset int64, whence int) (*Log, error) {
 // Close closes the log.
 func (l *Log) Close() error { return unix.Close(l.fd) }
 
-// Read returns the kernel's own lines since the last Read. That lines were
-// lost is an error, since nobody can judge them.
+// Read returns the kernel's own lines since the last Read. Lost lines are an
+// error, since nobody can judge them.
 func (l *Log) Read() ([]Record, error) {
 	var records []Record
 	buf := make([]byte, 8<<10) // the kernel's own limit for a record
@@ -101,23 +101,22 @@ func (l *Log) Read() ([]Record, error) {
 	}
 }
 
-// notices are what the kernel itself says about the first module that was
-// built out of its tree, and about the first that bears no valid signature.
+// notices are what the kernel prints about the first module that was built out
+// of its tree, and about the first one without a valid signature.
 var notices = []string{
 	": loading out-of-tree module taints kernel.",
 	": module verification failed: signature and/or required key missing - tainting kernel",
 }
 
-// TaintNotice tells whether the record is one of the two lines that the kernel
-// prints once when the named module is the first that is out of tree or
-// unsigned.
+// TaintNotice reports whether the record is one of the two lines that the kernel
+// prints once, when the named module is the first out-of-tree or unsigned one.
 func (r Record) TaintNotice(module string) bool {
 	return slices.ContainsFunc(notices, func(n string) bool { return r.Text == module+n })
 }
 
-// background begins the lines that a kernel prints when it gets to it,
-// whatever else goes on. Most complain of how slow the machine is, which a
-// busy host makes true.
+// background has the prefixes of lines that a kernel prints at any time, no
+// matter what else goes on. Most complain that the machine is slow, as it is on a
+// busy host.
 var background = []string{
 	"TSC found unstable after boot",
 	"clocksource: ",
@@ -131,13 +130,13 @@ var background = []string{
 	"workqueue: ",
 }
 
-// Background tells whether the line is known to come at any time, without
-// regard to what the tests do.
+// Background reports whether the line may come at any time, no matter what the
+// tests do.
 func (r Record) Background() bool {
 	return slices.ContainsFunc(background, func(b string) bool { return strings.HasPrefix(r.Text, b) })
 }
 
-// trouble is in the lines by which a kernel reports that something broke.
+// trouble has the texts by which a kernel reports that something broke.
 var trouble = []string{
 	"BUG:",
 	"Bad page",
@@ -165,20 +164,20 @@ var trouble = []string{
 	"unable to handle",
 }
 
-// Trouble tells whether the line reports that something broke in the kernel.
+// Trouble reports whether the line says that something broke in the kernel.
 func (r Record) Trouble() bool {
 	return slices.ContainsFunc(trouble, func(t string) bool { return strings.Contains(r.Text, t) })
 }
 
-// The marks around a report of a warning or an oops.
+// The lines around the report of a warning or an oops.
 const (
 	reportBegin = "------------[ cut here ]------------"
 	reportEnd   = "---[ end trace "
 )
 
-// Without leaves out the reports that have one of the texts in a line, with the
-// rest of the report when marks are around it. What it leaves out too much of,
-// the host sees on the console.
+// Without drops the lines that have one of the texts, and the rest of the report
+// if it has marks around it. If that drops too much, the host still sees it on
+// the console.
 func Without(records []Record, texts []string) []Record {
 	var left []Record
 	for i := 0; i < len(records); i++ {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 // Package vmalloc reads /proc/vmallocinfo: the areas that the kernel has mapped
-// page by page, those of modules among them.
+// page by page, including those of modules.
 package vmalloc
 
 import (
@@ -14,27 +14,28 @@ import (
 // File is what [Read] reads.
 const File = "/proc/vmallocinfo"
 
-// loaders begin the names of the functions that allocate for modules. Which of
-// them is named depends on the kernel's version and on what the compiler
+// loaders has the prefixes of the functions that allocate memory for modules.
+// Which of them the kernel names depends on its version and on what the compiler
 // inlined.
 var loaders = []string{"load_module", "move_module", "module_alloc", "execmem_"}
 
-// sharedPages is the size of the blocks from which kernels since 6.13 may take
-// the code of all modules (EXECMEM_ROX): a huge page of 2 MiB. They come with the
-// first module and go some time after the last, so they are no module's.
+// sharedPages is the size of the blocks from which kernels since 6.13 may
+// allocate the code of all modules (EXECMEM_ROX): a huge page of 2 MiB. The kernel
+// allocates them with the first module and frees them some time after the last,
+// so they count for none.
 const sharedPages = 512
 
 // Usage counts pages.
 type Usage struct {
-	// Modules is what modules take. Where the kernel names their areas
-	// otherwise, there seem to be none: ask for a least number.
+	// Modules is what modules use. It is 0 if the kernel names their areas in an
+	// unknown way, so check that it is large enough.
 	Modules int64
-	// Orphans is what was allocated by code that is no longer there: the
-	// kernel has only an address to name it by.
+	// Orphans is what was allocated by code that is gone. The kernel names such
+	// areas by an address.
 	Orphans int64
 }
 
-// Read returns the usage of the kernel that runs.
+// Read returns the usage of the running kernel.
 func Read() (Usage, error) {
 	text, err := os.ReadFile(File)
 	if err != nil {
@@ -43,7 +44,7 @@ func Read() (Usage, error) {
 	return Parse(string(text))
 }
 
-// Parse adds up the pages in the text of vmallocinfo, which has a line for each
+// Parse adds up the pages in the text of vmallocinfo, which has one line per
 // area:
 //
 //	0xffffffffc0000000-0xffffffffc0005000   20480 load_module+0x1a/0x20 pages=4 vmalloc

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-// Package gotest reads what a Go test binary prints under
-// -test.v=test2json and turns it into events, as it comes in.
+// Package gotest turns the output of a Go test binary under -test.v=test2json
+// into events, as it comes in.
 //
 // In that mode the testing package puts a ^V (0x16) before each of its own
-// lines, wherever the cursor stands:
+// lines, even in the middle of a line of output:
 //
 //	=== RUN   Name
 //	=== PAUSE Name
@@ -13,10 +13,10 @@
 //	=== ATTR  Name key value
 //	--- PASS: Name (0.00s)
 //
-// RUN, ATTR and the reports (PASS, FAIL, SKIP) become events of their own.
-// The others only say whose output follows. Everything else is output,
-// a marked line in no known form included, less its mark. The form is that of
-// cmd/test2json.
+// RUN, ATTR and the reports (PASS, FAIL, SKIP) become events. The others only
+// name the test that the following output belongs to. Everything else is output,
+// including marked lines of unknown form, without their mark. cmd/test2json
+// defines the format.
 package gotest
 
 import (
@@ -29,24 +29,25 @@ import (
 	"github.com/kheaders/kheaders/initramfs/wire"
 )
 
-// MaxPiece bounds, in bytes, a marked line, and the output in one event.
-// A longer marked line is taken for output, and output is split. Text can
-// grow sixfold in JSON (control characters), so an event with a test's name
-// and output of this size still fits in wire.MaxLine.
+// MaxPiece is the maximum length in bytes of a marked line, and of the output in
+// one event. A longer marked line counts as output, and longer output is split.
+// Text can grow sixfold in JSON (control characters), so an event with a test's
+// name and output of this size still fits in wire.MaxLine.
 const MaxPiece = 2 << 10
 
 const marker = 0x16
 
-// Parser turns a test binary's output into events. It holds no more than two
-// pieces of MaxPiece bytes. Make one with New.
+// Parser turns a test binary's output into events. It buffers at most two pieces
+// of MaxPiece bytes. Use New to make one.
 type Parser struct {
 	emit func(wire.Event)
 	// test is the test that unmarked output belongs to; empty when unknown.
 	test string
-	// inFrame tells that frame is the start of a marked line, without its mark.
+	// inFrame is true while frame has the start of a marked line, without its
+	// mark.
 	inFrame bool
 	frame   []byte
-	// out is output that was not emitted yet, all of it by test.
+	// out is output of test that was not emitted yet.
 	out []byte
 }
 
@@ -65,7 +66,7 @@ func (p *Parser) Write(b []byte) (int, error) {
 	n := len(b)
 	for len(b) > 0 {
 		if b[0] == marker {
-			p.frameToOutput() // cut short by this one
+			p.frameToOutput() // this one cuts it short
 			p.inFrame = true
 			b = b[1:]
 			continue
@@ -87,14 +88,12 @@ func (p *Parser) Write(b []byte) (int, error) {
 	return n, nil
 }
 
-// Flush emits the whole lines of output that are still held. What comes
-// after the last newline waits for its rest.
+// Flush emits the buffered lines of output. A partial line waits for its rest.
 func (p *Parser) Flush() {
 	p.emitOutput(bytes.LastIndexByte(p.out, '\n') + 1)
 }
 
-// Close emits all that is still held. A last marked line counts without its
-// newline.
+// Close emits everything in the buffers. The last marked line needs no newline.
 func (p *Parser) Close() {
 	if p.inFrame {
 		p.endFrame()
@@ -102,7 +101,7 @@ func (p *Parser) Close() {
 	p.emitOutput(len(p.out))
 }
 
-// writeFrame adds to the marked line b, which has a newline only at its end.
+// writeFrame adds b to the marked line. b may have a newline only at its end.
 func (p *Parser) writeFrame(b []byte) {
 	if len(p.frame)+len(b) > MaxPiece {
 		p.frameToOutput()
@@ -127,7 +126,7 @@ func (p *Parser) endFrame() {
 	e, test, ok := parseFrame(line)
 	if !ok {
 		if line == "PASS" || line == "FAIL" {
-			// The binary's last word belongs to no test.
+			// The binary's verdict belongs to no test.
 			p.setTest("")
 		}
 		p.frameToOutput()
@@ -169,8 +168,8 @@ func (p *Parser) emitOutput(n int) {
 	p.out = p.out[:copy(p.out, p.out[n:])]
 }
 
-// cutRune returns the length of the UTF-8 sequence that b ends within; 0 when
-// b ends on a boundary.
+// cutRune returns the length of the incomplete UTF-8 sequence at the end of b,
+// or 0.
 func cutRune(b []byte) int {
 	for n := 1; n < utf8.UTFMax && n < len(b); n++ {
 		if tail := b[len(b)-n:]; utf8.RuneStart(tail[0]) {
@@ -183,7 +182,7 @@ func cutRune(b []byte) int {
 	return 0
 }
 
-// reports are the ends a test can have, as the testing package words them.
+// reports are the results a test can have, as the testing package prints them.
 var reports = []struct {
 	prefix string
 	status wire.Status
@@ -193,12 +192,12 @@ var reports = []struct {
 	{"--- SKIP: ", wire.StatusSkip},
 }
 
-// parseFrame interprets a marked line without marker and newline. It returns
-// the event, with an empty Kind when there is none to emit, and the test that
-// the following output belongs to.
+// parseFrame interprets a marked line, without its mark and newline. It returns
+// the event, with an empty Kind if there is none to emit, and the test that the
+// following output belongs to.
 func parseFrame(line string) (e wire.Event, test string, ok bool) {
 	if line == "=== NAME" {
-		// The name is empty, and something cut the blanks at the end.
+		// The name is empty, and the trailing blanks got lost.
 		return wire.Event{}, "", true
 	}
 	if rest, found := strings.CutPrefix(line, "=== "); found {
@@ -231,7 +230,7 @@ func parseFrame(line string) (e wire.Event, test string, ok bool) {
 	return wire.Event{}, "", false
 }
 
-// validName tells whether the testing package would give a test that name: it
+// validName reports whether a test can have that name. The testing package
 // replaces blanks in names.
 func validName(name string) bool {
 	return name != "" && !strings.Contains(name, " ")
@@ -244,7 +243,7 @@ func parseElapsed(s string) (seconds float64, ok bool) {
 	seconds, err := strconv.ParseFloat(s, 64)
 	ok = open && end && err == nil && seconds >= 0 && !math.IsInf(seconds, 0)
 	if !ok {
-		// JSON has no way to write what ParseFloat may have made of it.
+		// ParseFloat accepts NaN and Inf, which JSON cannot express.
 		return 0, false
 	}
 	return seconds, true

@@ -140,7 +140,7 @@ var parseTests = []struct {
 	},
 }
 
-// parse feeds in to a parser in pieces of size bytes.
+// parse feeds a parser in pieces of size bytes.
 func parse(in []byte, size int) []wire.Event {
 	var got []wire.Event
 	p := New(func(e wire.Event) { got = append(got, e) })
@@ -156,7 +156,7 @@ func parse(in []byte, size int) []wire.Event {
 func TestParse(t *testing.T) {
 	for _, tt := range parseTests {
 		t.Run(tt.name, func(t *testing.T) {
-			// However the pipe cuts it, the events are the same.
+			// The events must not depend on how the pipe cuts the text.
 			for _, size := range []int{1, 2, 3, 7, 1000, 1 << 20} {
 				if diff := cmp.Diff(tt.want, parse([]byte(tt.in), size)); diff != "" {
 					t.Fatalf("in pieces of %d bytes: (-want +got)\n%s", size, diff)
@@ -208,7 +208,7 @@ func FuzzParser(f *testing.F) {
 				t.Errorf("output and kind disagree: %+v", e)
 			}
 		}
-		// Without marked lines, what comes out is what went in.
+		// Without marked lines, the output is the input.
 		if !bytes.Contains(in, []byte{marker}) && out.String() != string(in) {
 			t.Errorf("output changed:\n got %q\nwant %q", out.String(), in)
 		}
