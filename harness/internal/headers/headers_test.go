@@ -166,17 +166,17 @@ func TestPackRefuses(t *testing.T) {
 		{"no source", func(_ *testing.T, o *Options) { o.Source = "" }, "the source tree: no directory given", "name the directory of a kernel's source"},
 		{"missing source", func(_ *testing.T, o *Options) { o.Source += "/missing" }, "the source tree: stat DIR/source/missing: no such file or directory", "name the directory of a kernel's source"},
 		{"source is a file", func(_ *testing.T, o *Options) { o.Source += "/include/linux/kconfig.h" }, "the source tree: DIR/source/include/linux/kconfig.h is not a directory", "name the directory of a kernel's source"},
-		{"no kernel tree", func(_ *testing.T, o *Options) { o.Source = filepath.Dir(o.Source) }, "DIR is no kernel tree: it has no include/linux/kconfig.h", "name the directory of a kernel's source"},
+		{"no kernel tree", func(_ *testing.T, o *Options) { o.Source = filepath.Dir(o.Source) }, "DIR is not a kernel tree: it has no include/linux/kconfig.h", "name the directory of a kernel's source"},
 		{"the object tree as source", func(t *testing.T, o *Options) {
 			if err := os.Symlink(o.Source, filepath.Join(o.Build, "source")); err != nil {
 				t.Fatal(err)
 			}
 			o.Source, o.Build = o.Build, ""
-		}, "DIR/build is no kernel tree: it has no include/linux/kconfig.h", "name DIR/source as the source tree, and this directory as the object tree"},
+		}, "DIR/build is not a kernel tree: it has no include/linux/kconfig.h", "name DIR/source as the source tree, and this directory as the object tree"},
 		{"a distribution's flavour as source", func(t *testing.T, o *Options) {
 			put(t, filepath.Join(o.Build, "Makefile"), "# a comment\ninclude "+o.Source+"/Makefile\n")
 			o.Source, o.Build = o.Build, ""
-		}, "DIR/build is no kernel tree: it has no include/linux/kconfig.h", "name DIR/source as the source tree, and this directory as the object tree"},
+		}, "DIR/build is not a kernel tree: it has no include/linux/kconfig.h", "name DIR/source as the source tree, and this directory as the object tree"},
 		{"missing object tree", func(_ *testing.T, o *Options) { o.Build += "/missing" }, "the object tree: stat DIR/build/missing: no such file or directory", "name the directory that was given to make as O="},
 		{"not prepared", func(t *testing.T, o *Options) {
 			if err := os.RemoveAll(filepath.Join(o.Build, "include")); err != nil {

@@ -112,7 +112,7 @@ func openTrees(source, build string, t target.Target) (archive.Trees, error) {
 			if link, err := commonTree(source); err == nil {
 				advice = "name " + link + " as the source tree, and this directory as the object tree"
 			}
-			return archive.Trees{}, hint.Usage(fmt.Errorf("%s is no kernel tree: it has no %s", source, name), advice)
+			return archive.Trees{}, hint.Usage(fmt.Errorf("%s is not a kernel tree: it has no %s", source, name), advice)
 		} else if err != nil {
 			return archive.Trees{}, fmt.Errorf("looking at the source tree: %w", err)
 		}

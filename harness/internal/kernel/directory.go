@@ -39,7 +39,7 @@ func (d directory) fetch(ctx context.Context, f fetcher) (Source, error) {
 		return Source{}, hint.Usage(fmt.Errorf("kernel %q: %w", f.spec, err), "name the top directory of a kernel source tree")
 	}
 	if leftover := inTreeBuild(d.path); leftover != "" {
-		return Source{}, hint.Usage(fmt.Errorf("kernel %q holds a build of its own (%s), which rules out a separate one", f.spec, leftover),
+		return Source{}, hint.Usage(fmt.Errorf("kernel %q already contains a build (%s), which rules out a separate one", f.spec, leftover),
 			"run `make mrproper` there, or use a clean checkout: git worktree add ../linux-clean")
 	}
 	id, err := hashTree(ctx, d.path, f.indexDir())

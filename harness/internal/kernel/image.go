@@ -156,7 +156,7 @@ func (i *imageInfo) locate(dir string) error {
 }
 
 // unknownLayout is the advice for packages with a different layout.
-const unknownLayout = "this release of Debian lays its kernels out in another way than the ones that are known here; kernel debian:VERSION is built from source"
+const unknownLayout = "this release of Debian has an unknown layout for its kernels; kernel debian:VERSION is built from source"
 
 // fill downloads and unpacks the packages of an image: the kernel, its headers
 // in two parts, and the programs that build modules against them. Those

@@ -65,7 +65,7 @@ func patchCopy(ctx context.Context, store cache.Store, source Source, patch []by
 			return err
 		}
 		if "tree:"+id != source.Key {
-			return hint.New(fmt.Errorf("the kernel tree %s was changed while it was being copied", source.Dir), "run it again when the tree is at rest")
+			return hint.New(fmt.Errorf("the kernel tree %s was changed while it was being copied", source.Dir), "run it again when nothing changes the tree")
 		}
 	}
 	argv := []string{"patch", "--strip=1", "--batch", "--forward", "--fuzz=0", "--no-backup-if-mismatch"}

@@ -56,7 +56,7 @@ var makefileVersion = regexp.MustCompile(`(?m)^(VERSION|PATCHLEVEL|SUBLEVEL|EXTR
 func treeVersion(dir string) (string, error) {
 	for _, name := range []string{"Kbuild", "Kconfig"} {
 		if _, err := os.Stat(filepath.Join(dir, name)); errors.Is(err, fs.ErrNotExist) {
-			return "", fmt.Errorf("no kernel tree: it has no %s", name)
+			return "", fmt.Errorf("not a kernel tree: it has no %s", name)
 		} else if err != nil {
 			return "", err
 		}
@@ -69,7 +69,7 @@ func treeVersion(dir string) (string, error) {
 func makefileVersionOf(dir string) (string, error) {
 	text, err := os.ReadFile(filepath.Join(dir, "Makefile"))
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", errors.New("no kernel tree: it has no Makefile")
+		return "", errors.New("not a kernel tree: it has no Makefile")
 	}
 	if err != nil {
 		return "", err
@@ -81,7 +81,7 @@ func makefileVersionOf(dir string) (string, error) {
 		}
 	}
 	if v["VERSION"] == "" || v["PATCHLEVEL"] == "" {
-		return "", errors.New("no kernel tree: its Makefile has no VERSION and PATCHLEVEL")
+		return "", errors.New("not a kernel tree: its Makefile has no VERSION and PATCHLEVEL")
 	}
 	version := v["VERSION"] + "." + v["PATCHLEVEL"]
 	if v["SUBLEVEL"] != "" {

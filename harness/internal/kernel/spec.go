@@ -39,7 +39,7 @@ func (s Spec) CheckProfile(name string) error {
 	if s.Configurable() || name == DefaultProfile {
 		return nil
 	}
-	return hint.Usage(fmt.Errorf("kernel %q comes built, and cannot have the profile %s", s, name),
+	return hint.Usage(fmt.Errorf("kernel %q is prebuilt, and cannot have the profile %s", s, name),
 		"leave --profile out, or build a kernel from source: "+s.origin.facts().fromSource)
 }
 
@@ -91,7 +91,7 @@ func Default() (Spec, error) {
 		return Spec{}, fmt.Errorf("finding out which system this is: %w", err)
 	}
 	if !isDebian(string(release)) {
-		return Spec{}, hint.Usage(errors.New("there is no default kernel on a system that is not Debian's"), "name one: "+specForms())
+		return Spec{}, hint.Usage(errors.New("there is no default kernel on a system other than Debian"), "name one: "+specForms())
 	}
 	return ParseSpec("debian:6.12")
 }

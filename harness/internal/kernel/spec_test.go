@@ -22,7 +22,7 @@ func TestParseSpecErrors(t *testing.T) {
 		{"", "empty", "debian:6.12"},
 		{"none", "no such directory or file", "a directory"},
 		{"6.12", "no such directory or file", "did you mean debian:6.12?"},
-		{"notes.txt", "no source tarball", ".tar.xz"},
+		{"notes.txt", "not a source tarball", ".tar.xz"},
 		{"none.tar.xz", "no such directory or file", "a directory"},
 		{"/dev/null", "neither a directory nor a file", "a directory"},
 		{"notes.txt/linux", "not a directory", "a directory"},
@@ -36,9 +36,9 @@ func TestParseSpecErrors(t *testing.T) {
 		{"https://example.org/linux.tar.xz", "lacks the digest", "sha256sum"},
 		{"https://example.org/linux.tar.xz#sha256=12", "lacks the digest", "sha256sum"},
 		{"https://example.org/linux.tar.xz#md5=" + digest, "lacks the digest", "sha256sum"},
-		{"https://example.org/linux.zip#sha256=" + digest, "no source tarball", ".tar.xz"},
-		{"https:///linux.tar.xz#sha256=" + digest, "no valid URL", "a directory"},
-		{"https://%zz/#sha256=" + digest, "no valid URL", "a directory"},
+		{"https://example.org/linux.zip#sha256=" + digest, "not a source tarball", ".tar.xz"},
+		{"https:///linux.tar.xz#sha256=" + digest, "not a valid URL", "a directory"},
+		{"https://%zz/#sha256=" + digest, "not a valid URL", "a directory"},
 	}
 	for _, c := range cases {
 		_, err := kernel.ParseSpec(c.spec)
@@ -63,7 +63,7 @@ func TestCheckProfile(t *testing.T) {
 		t.Errorf("a kernel that is built: %v", err)
 	}
 	err := parse(t, "debian-image:6.1").CheckProfile("other")
-	if !hint.IsUsage(err) || !strings.Contains(err.Error(), "comes built") || !strings.Contains(hint.Of(err), "debian:6.1") {
-		t.Errorf("a kernel that comes built: error %v, hint %q", err, hint.Of(err))
+	if !hint.IsUsage(err) || !strings.Contains(err.Error(), "is prebuilt") || !strings.Contains(hint.Of(err), "debian:6.1") {
+		t.Errorf("a prebuilt kernel: error %v, hint %q", err, hint.Of(err))
 	}
 }

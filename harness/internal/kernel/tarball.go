@@ -25,7 +25,7 @@ func parseTarball(spec string) (origin, error) {
 		return nil, fmt.Errorf("finding the kernel %q: %w", spec, err)
 	}
 	if compressionOf(path) == nil {
-		return nil, fmt.Errorf("kernel %q is no source tarball, by its name", spec)
+		return nil, fmt.Errorf("kernel %q is not a source tarball, by its name", spec)
 	}
 	return tarball{path}, nil
 }

@@ -81,7 +81,7 @@ func TestFetchTarballOfSomethingElse(t *testing.T) {
 	store := cache.Store{Dir: t.TempDir()}
 	file := tarball(t, filepath.Join(fakeTree(t), "scripts"), "scripts/", filepath.Join(t.TempDir(), "a.tar.gz"))
 	_, err := kernel.Fetch(t.Context(), store, parse(t, file), nil)
-	if err == nil || !hint.IsUsage(err) || !strings.Contains(err.Error(), file+": no kernel tree") {
+	if err == nil || !hint.IsUsage(err) || !strings.Contains(err.Error(), file+": not a kernel tree") {
 		t.Errorf("the error is %v", err)
 	}
 	if left := entries(t, store, "source"); len(left) > 0 {

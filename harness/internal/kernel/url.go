@@ -39,16 +39,16 @@ func parseURL(spec string) (origin, error) {
 	}
 	u, err := url.Parse(spec)
 	if err != nil || u.Host == "" {
-		return nil, fmt.Errorf("kernel %q is no valid URL", spec)
+		return nil, fmt.Errorf("kernel %q is not a valid URL", spec)
 	}
 	digest, ok := strings.CutPrefix(u.Fragment, "sha256=")
 	digest = strings.ToLower(digest)
 	if !ok || !hexDigest.MatchString(digest) {
-		return nil, hint.Usage(fmt.Errorf("kernel %q lacks the digest that says which bytes are meant", spec),
+		return nil, hint.Usage(fmt.Errorf("kernel %q lacks the digest of the file", spec),
 			"add #sha256= and the 64 hexadecimal digits that sha256sum prints for the file")
 	}
 	if compressionOf(u.Path) == nil {
-		return nil, fmt.Errorf("kernel %q is no source tarball, by its name", spec)
+		return nil, fmt.Errorf("kernel %q is not a source tarball, by its name", spec)
 	}
 	u.Fragment = ""
 	return remote{u.String(), digest}, nil

@@ -72,7 +72,7 @@ func build(ctx context.Context, k Kernel, o BuildOptions) error {
 	}
 	// Kbuild puts the path into make rules, shell commands and -Wa, lists.
 	if i := strings.IndexFunc(dir, breaksKbuild); i >= 0 {
-		return hint.Usage(fmt.Errorf("the kernel's makefiles cannot work in %q, for its %q", dir, dir[i:i+1]), "use a directory with a plain name")
+		return hint.Usage(fmt.Errorf("the kernel's makefiles cannot work in %q because of the %q", dir, dir[i:i+1]), "use a directory with a plain name")
 	}
 
 	// Without this, debug information would name the directory. The

@@ -312,9 +312,9 @@ func TestExamineRefuses(t *testing.T) {
 		"no unloading":    {without("CONFIG_MODULE_UNLOAD"), "without CONFIG_MODULE_UNLOAD", "CONFIG_MODULE_UNLOAD=y"},
 		"no procfs":       {without("CONFIG_PROC_FS"), "without CONFIG_PROC_FS", "CONFIG_PROC_FS=y"},
 		"ours built in":   {files(modular+"CONFIG_IKHEADERS_PROC=y\n", ""), "has /proc/kheaders.tar.xz built in", "no module"},
-		"no key":          {files(modular+signedConfig, "certs/signing_key.pem"), "certs/signing_key.pem to sign with is not there", "where the kernel was built"},
-		"no certificate":  {files(modular+signedConfig, "certs/signing_key.x509"), "certs/signing_key.x509 to sign with is not there", "where the kernel was built"},
-		"no sign-file":    {files(modular+signedConfig, "scripts/sign-file"), "scripts/sign-file to sign with is not there", "where the kernel was built"},
+		"no key":          {files(modular+signedConfig, "certs/signing_key.pem"), "certs/signing_key.pem, which is needed to sign, is missing", "where the kernel was built"},
+		"no certificate":  {files(modular+signedConfig, "certs/signing_key.x509"), "certs/signing_key.x509, which is needed to sign, is missing", "where the kernel was built"},
+		"no sign-file":    {files(modular+signedConfig, "scripts/sign-file"), "scripts/sign-file, which is needed to sign, is missing", "where the kernel was built"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			kernel := t.TempDir()
@@ -326,7 +326,7 @@ func TestExamineRefuses(t *testing.T) {
 }
 
 func TestBuildRefusesTheDirectory(t *testing.T) {
-	for dir, want := range map[string]string{"my module": `for its " "`, "a,b": `for its ","`, "a:b": `for its ":"`} {
+	for dir, want := range map[string]string{"my module": `because of the " "`, "a,b": `because of the ","`, "a:b": `because of the ":"`} {
 		t.Run(dir, func(t *testing.T) {
 			err := kmod.Build(t.Context(), toy(t), kmod.BuildOptions{Target: native(t), Dir: filepath.Join(t.TempDir(), dir)})
 			refused(t, err, want, "plain name")

@@ -100,7 +100,7 @@ func readModule(path string) ([]byte, error) {
 		return data, err
 	}
 	if filepath.Ext(path) != ".xz" {
-		return nil, fmt.Errorf("%s is compressed in a way that is not known here", path)
+		return nil, fmt.Errorf("%s has an unknown kind of compression", path)
 	}
 	r, err := xz.NewReader(bytes.NewReader(data))
 	if err != nil {

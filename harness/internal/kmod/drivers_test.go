@@ -91,7 +91,7 @@ func TestDriversRefuses(t *testing.T) {
 	}{
 		{"missing", nil, "the kernel has no driver a, neither built in nor as a module"},
 		{"a dependency is missing", map[string]string{"a.ko": "b"}, "a needs b: the kernel has no driver b"},
-		{"compressed otherwise", map[string]string{"a.ko.zst": ""}, "a.ko.zst is compressed in a way that is not known here"},
+		{"compressed otherwise", map[string]string{"a.ko.zst": ""}, "a.ko.zst has an unknown kind of compression"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got, err := kmod.Drivers(modulesDir(t, "", test.files), "a")

@@ -98,7 +98,7 @@ func examine(dir string) (Kernel, error) {
 	}
 	release := reRelease.FindSubmatch(text)
 	if release == nil {
-		return Kernel{}, fmt.Errorf("%s does not tell the kernel's release", filepath.Join(dir, releaseFile))
+		return Kernel{}, fmt.Errorf("%s does not contain the kernel's release", filepath.Join(dir, releaseFile))
 	}
 	k := Kernel{Dir: dir, Release: string(release[1])}
 	config, err := readConfig(filepath.Join(dir, configFile))
@@ -173,7 +173,7 @@ func (k *Kernel) signing(config map[string]string) error {
 	}
 	for _, file := range []string{k.key, filepath.Join(k.Dir, certificate), filepath.Join(k.Dir, signProgram)} {
 		if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
-			return hint.Usage(fmt.Errorf("the kernel in %s loads signed modules only (CONFIG_MODULE_SIG_FORCE), and %s to sign with is not there", k.Dir, file),
+			return hint.Usage(fmt.Errorf("the kernel in %s loads signed modules only (CONFIG_MODULE_SIG_FORCE), and %s, which is needed to sign, is missing", k.Dir, file),
 				"sign where the kernel was built and its key is, or build one without CONFIG_MODULE_SIG_FORCE")
 		} else if err != nil {
 			return err

@@ -26,7 +26,7 @@ func builtin() Mode {
 		Name: name,
 		Check: func(spec kernel.Spec, compressor string) error {
 			if !spec.Configurable() {
-				return hint.Usage(fmt.Errorf("%s comes built, without the headers", spec), "use --mode "+module().Name+", or a kernel's source")
+				return hint.Usage(fmt.Errorf("%s is prebuilt, without the headers", spec), "use --mode "+module().Name+", or a kernel's source")
 			}
 			return checkCompressor(compressor, "a kernel's own build", name)
 		},
@@ -88,7 +88,7 @@ func carryKernel(in CarryInput, name string) (stage.Carrier, error) {
 	}
 	if own == "m" {
 		// It may or may not be loaded, and ours leaves the file to it.
-		return stage.Carrier{}, hint.New(hint.BuildFailed(errors.New("the kernel's own kheaders is a module, to which the one built in leaves the file in /sys: there is no saying what should be there")),
+		return stage.Carrier{}, hint.New(hint.BuildFailed(errors.New("the kernel's own kheaders is a module, and the built-in one leaves the file in /sys to it: nobody can say whether the file should exist")),
 			"use another --profile with --mode "+name)
 	}
 	path := filepath.Join(in.Kernel.Dir, source.InTreeDir, source.ArchiveName)
@@ -97,7 +97,7 @@ func carryKernel(in CarryInput, name string) (stage.Carrier, error) {
 		return stage.Carrier{}, hint.BuildFailed(fmt.Errorf("reading the archive of the kernel's build: %w", err))
 	}
 	if made.SHA256 != in.Archive.SHA256 {
-		return stage.Carrier{}, hint.BuildFailed(fmt.Errorf("the kernel's build packed another archive than kheaders did: %s has sha256:%s, %s has sha256:%s", path, made.SHA256, in.Archive.Path, in.Archive.SHA256))
+		return stage.Carrier{}, hint.BuildFailed(fmt.Errorf("the kernel's build packed a different archive than kheaders did: %s has sha256:%s, %s has sha256:%s", path, made.SHA256, in.Archive.Path, in.Archive.SHA256))
 	}
 	path = filepath.Join(in.Kernel.Dir, "vmlinux")
 	info, err := kmod.InspectKernel(path)

@@ -27,7 +27,7 @@ func dkms() Mode {
 		Check: func(spec kernel.Spec, compressor string) error {
 			if !spec.HeaderPackages() {
 				return hint.Usage(fmt.Errorf("kernel %q has no header packages for DKMS to build against", spec),
-					"use --mode "+name+" with a kernel that comes built, such as --kernel debian-image:6.1")
+					"use --mode "+name+" with a prebuilt kernel, such as --kernel debian-image:6.1")
 			}
 			return checkCompressor(compressor, "the build under DKMS", name)
 		},
