@@ -22,7 +22,7 @@ import (
 
 const module = "github.com/kheaders/kheaders/"
 
-// sources parses the Go files of the repository, by their paths.
+// sources parses the Go files of the repository and returns them by path.
 func sources(t *testing.T) (map[string]*ast.File, *token.FileSet) {
 	t.Helper()
 	files, set := map[string]*ast.File{}, token.NewFileSet()
@@ -44,11 +44,11 @@ func sources(t *testing.T) (map[string]*ast.File, *token.FileSet) {
 	return files, set
 }
 
-// quoted matches what stands in backquotes.
+// quoted matches text in backquotes.
 var quoted = regexp.MustCompile("`([^`]+)`")
 
-// mayImport reads the table in ARCHITECTURE.md: what each package may import, in
-// the last of its columns, named by the last part of its path.
+// mayImport reads the table in ARCHITECTURE.md. Its last column says what each
+// package may import, by the last part of the path.
 func mayImport(t *testing.T) map[string][]string {
 	t.Helper()
 	text, err := os.ReadFile("../ARCHITECTURE.md")
@@ -72,8 +72,9 @@ func mayImport(t *testing.T) map[string][]string {
 	return allowed
 }
 
-// TestImports holds the packages to ARCHITECTURE.md: each is in its table, and
-// imports no others of ours than stand there. Tests may.
+// TestImports checks the packages against ARCHITECTURE.md: each is in its
+// table, and imports no other packages of ours than those listed there. Tests
+// may.
 func TestImports(t *testing.T) {
 	allowed := mayImport(t)
 	files, _ := sources(t)
@@ -173,11 +174,11 @@ func way(uses map[string]map[string]bool, from, to string, seen map[string]bool)
 	return nil
 }
 
-// Those may be longer than the rest, for the reason given.
+// long lists the exceptions: what may be longer than the rest, and why.
 var long = map[string]string{}
 
-// TestLengths holds that a file can be read in one go, and a function on two
-// screens.
+// TestLengths checks that a file can be read in one go, and that a function
+// fits on two screens.
 func TestLengths(t *testing.T) {
 	const file, function = 400, 80
 	files, set := sources(t)
@@ -201,8 +202,8 @@ func TestLengths(t *testing.T) {
 	}
 }
 
-// TestPublic holds that what others can import is small and meant: everything
-// else is internal.
+// TestPublic checks that the set of packages that others can import is small
+// and deliberate: everything else is internal.
 func TestPublic(t *testing.T) {
 	want := []string{
 		"harness", "harness/report", "harness/verdict", "harness/target", // a run and its results

@@ -11,8 +11,8 @@ import (
 	"github.com/kheaders/kheaders/harness"
 )
 
-// Two kernels on one architecture, with everything that they leave in a
-// directory: results.json, junit.xml, and a console for each.
+// Two kernels on one architecture. The results directory gets results.json,
+// junit.xml, and a console for each.
 func ExampleRun() {
 	run, err := harness.Run(context.Background(), harness.Options{
 		Kernels: []string{"debian:6.12", "debian-image:6.1"},

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
 // Package harness takes Linux kernels from their source to a verdict on
-// /proc/kheaders.tar.xz: it builds each kernel and a module with its headers,
-// boots them in QEMU and has Go tests in the guest read, verify, load and unload.
-// It is what the command "kheaders test" runs.
+// /proc/kheaders.tar.xz. It builds each kernel and a module with its headers
+// and boots them in QEMU, where Go tests load the module, read and verify the
+// archive, and unload it again. The command "kheaders test" runs this package.
 package harness
 
 import (
@@ -28,16 +28,17 @@ import (
 	"github.com/kheaders/kheaders/harness/verdict"
 )
 
-// Options are what a run is to do, as on the command line of "kheaders test". The
-// zero value of each is its default.
+// Options say what a run does, like the command line of "kheaders test". Each
+// field's zero value is its default.
 type Options struct {
 	// Kernels, Archs, Profiles and Modes span the matrix: each combination is a
 	// cell with a verdict of its own. By default they are debian:6.12 on Debian,
 	// every architecture, "default" and "module".
 	Kernels, Archs, Profiles, Modes []string
 
-	// Cache is the directory in which results are kept between runs, and Results
-	// the one to which everything of this run is written. Neither has a default.
+	// Cache is the directory that keeps results between runs. Results is the
+	// directory that everything in this run is written to. Neither has a
+	// default.
 	Cache, Results string
 
 	// Tests is the Go package of the guest tests.
@@ -47,7 +48,7 @@ type Options struct {
 	// BPF has the guest load a BPF program that clang compiled against the
 	// archive.
 	BPF bool
-	// Install has the tools that are missing installed first, with apt.
+	// Install installs missing tools first, with apt.
 	Install bool
 	// Compressor makes the archive: "xz" or "go".
 	Compressor string
@@ -57,28 +58,29 @@ type Options struct {
 	KVM string
 	// KernelArgs are added to the kernel's command line.
 	KernelArgs []string
-	// Jobs is how many compilers may run at once, one per processor by default.
+	// Jobs is how many compilers may run at once; by default one per processor.
 	Jobs int
 	// Silence, TestDeadline and Deadline bound a boot under KVM: how long the
-	// guest may say nothing, how long one test may take, and how long all may
-	// take. Slower accelerators get more by a factor of their own.
+	// guest may say nothing, how long one test may take, and how long everything
+	// may take. Each slower accelerator stretches them by its own factor.
 	Silence, TestDeadline, Deadline time.Duration
-	// Allow is a file that lists what the kernel may report and pass
-	// nevertheless.
+	// Allow is a file that lists what the kernel may report without failing the
+	// run.
 	Allow string
-	// Keep has the results hold copies of everything that was booted.
+	// Keep puts copies of everything that was booted into the results.
 	Keep bool
 
-	// Progress, if it is set, receives lines for a person to read, one at a time.
+	// Progress, if set, receives lines for a person to read, one at a time.
 	Progress func(line string)
-	// Command is the command line to print for a repetition, without the options
-	// that select a cell.
+	// Command is the command line to print for running a cell again, without the
+	// options that select the cell.
 	Command []string
 }
 
-// Run runs every cell of the matrix and writes the reports into o.Results. The
-// error is a mistake in the options, or a failure to write the reports; whatever
-// else goes wrong is a verdict: see [report.Run.ExitCode].
+// Run runs every cell of the matrix and writes the reports into o.Results. It
+// returns an error only for a mistake in the options or a failure to write the
+// reports. Everything else that goes wrong is a verdict: see
+// [report.Run.ExitCode].
 func Run(ctx context.Context, o Options) (report.Run, error) {
 	config, err := o.config()
 	if err != nil {
@@ -87,10 +89,10 @@ func Run(ctx context.Context, o Options) (report.Run, error) {
 	return pipeline.Run(ctx, config)
 }
 
-// Shell makes the one cell that the options name ready to boot, and returns the
-// command line that boots it to u-root's shell on the terminal. With gdb, QEMU
-// waits for a debugger on port 1234. The results directory is the caller's until
-// release is called.
+// Shell prepares the one cell that the options name, and returns the command
+// line that boots it to u-root's shell on the terminal. With gdb, QEMU waits
+// for a debugger on port 1234. The caller owns the results directory until it
+// calls release.
 func Shell(ctx context.Context, o Options, gdb bool) (argv []string, release func(), err error) {
 	config, err := o.config()
 	if err != nil {
@@ -115,7 +117,7 @@ func Modes() []string { return mode.Names() }
 // Profiles returns the names of the kernel configurations.
 func Profiles() []string { return kernel.Profiles() }
 
-// config looks up what the options name.
+// config resolves what the options name.
 func (o Options) config() (c pipeline.Config, err error) {
 	c = pipeline.Config{
 		Tests: o.Tests, Thorough: o.Thorough, BPF: o.BPF, Install: o.Install, Keep: o.Keep,
@@ -149,7 +151,7 @@ func (o Options) config() (c pipeline.Config, err error) {
 	return c, err
 }
 
-// cells looks up the matrix.
+// cells resolves the matrix.
 func (o Options) cells() ([]pipeline.Cell, error) {
 	kernels, err := each(o.Kernels, "", pipeline.Kernel)
 	if err != nil {
@@ -172,7 +174,7 @@ func (o Options) cells() ([]pipeline.Cell, error) {
 	return pipeline.Matrix(kernels, targets, profiles, modes), nil
 }
 
-// each looks up all names, or the default where there is none.
+// each looks up all names, or just otherwise if there are none.
 func each[T any](names []string, otherwise string, lookUp func(string) (T, error)) ([]T, error) {
 	if len(names) == 0 {
 		names = []string{otherwise}

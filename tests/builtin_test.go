@@ -14,10 +14,10 @@ import (
 	"github.com/kheaders/kheaders/harness/verdict"
 )
 
-// TestBuiltin builds the headers into a kernel: the archive that its own build
-// packs is the one that kheaders packs, that is in vmlinux, and that the guest
-// reads with no module loaded. Each is a kernel of its own to build, so each
-// version has one architecture.
+// TestBuiltin builds the headers into a kernel. The archive that the kernel's
+// own build packs must be the one that kheaders packs, the one in vmlinux, and
+// the one that the guest reads with no module loaded. Each row is a kernel of
+// its own to build, so each version has one architecture.
 func TestBuiltin(t *testing.T) {
 	first, second := target.Names()[0], target.Names()[1]
 	for _, of := range []struct{ spec, arch, profile string }{
@@ -43,8 +43,7 @@ func builtIn(t *testing.T, spec, arch, profile string) {
 		t.Errorf("verdict %s: %s; digests %+v", cell.Verdict, cell.Reason, d)
 	}
 	for _, test := range cell.Tests {
-		// What loads and unloads says that it does not apply; nothing else
-		// does.
+		// Tests that load or unload must say that they do not apply.
 		if loads := strings.Contains(test.Name, "Load") || strings.Contains(test.Name, "load"); test.Name == "TestBuiltIn" && test.Status != verdict.StatusPass ||
 			test.Name == "TestDigest" && test.Status != verdict.StatusPass ||
 			loads && test.Status != verdict.StatusSkip {
@@ -53,8 +52,9 @@ func builtIn(t *testing.T, spec, arch, profile string) {
 	}
 }
 
-// TestInTreePatch holds the patch against the kernel's own rules. Whoever hands
-// it on signs it off; and it needs no entry in MAINTAINERS to be used.
+// TestInTreePatch checks the patch against the kernel's own rules. It has no
+// Signed-off-by, which whoever submits it adds, and no entry in MAINTAINERS,
+// which it does not need for use.
 func TestInTreePatch(t *testing.T) {
 	k := testKernel(t, target.All()[0])
 	patch := filepath.Join(t.TempDir(), "kheaders.patch")
@@ -68,7 +68,7 @@ func TestInTreePatch(t *testing.T) {
 	if out, err := check(patch); err != nil || !strings.Contains(out, "total: 0 errors, 0 warnings, 0 checks, ") {
 		t.Errorf("checkpatch: %v; it printed:\n%s", err, out)
 	}
-	// It must be able to complain.
+	// Make sure that checkpatch can complain.
 	text, err := os.ReadFile(patch)
 	if err != nil {
 		t.Fatal(err)

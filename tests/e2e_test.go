@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-// Package tests runs kheaders as its users do: real kernels in real QEMU. The
-// first run builds what the cache does not have.
+// Package tests runs kheaders like its users do: real kernels in real QEMU. The
+// first run builds what is not in the cache.
 package tests
 
 import (
@@ -47,7 +47,7 @@ func TestMain(m *testing.M) {
 	}())
 }
 
-// outcome is what a run of the command left.
+// outcome is the result of running the command.
 type outcome struct {
 	code   int
 	output string
@@ -59,7 +59,7 @@ func command(dir string, args ...string) *exec.Cmd {
 	return exec.Command(kheaders, slices.Concat([]string{"test", "--results", dir}, args)...)
 }
 
-// finish reads the outcome of a command that has ended with err.
+// finish collects the outcome of a command that ended with err.
 func finish(t *testing.T, dir, output string, err error) outcome {
 	t.Helper()
 	out := outcome{output: output}
@@ -78,7 +78,7 @@ func finish(t *testing.T, dir, output string, err error) outcome {
 	return out
 }
 
-// test runs "kheaders test" to its end.
+// test runs "kheaders test" until it ends.
 func test(t *testing.T, args ...string) outcome {
 	t.Helper()
 	dir := t.TempDir()
@@ -88,8 +88,8 @@ func test(t *testing.T, args ...string) outcome {
 	return out
 }
 
-// nothingLeft checks that no process with the results directory in its command
-// line is left: QEMU has the initramfs there.
+// nothingLeft checks that no process is left with the results directory in its
+// command line. QEMU's has the initramfs there.
 func nothingLeft(t *testing.T, dir string) {
 	t.Helper()
 	var left []string
@@ -125,8 +125,8 @@ func TestDebian612(t *testing.T) { verify(t, "debian:6.12", "6.12.") }
 
 func TestDebian61(t *testing.T) { verify(t, "debian:6.1", "6.1.") }
 
-// verify runs a kernel on every architecture, twice, and looks at the report
-// instead of trusting the exit code.
+// verify runs a kernel on every architecture, twice, and checks the report
+// rather than trusting the exit code.
 func verify(t *testing.T, spec, version string) {
 	first := test(t, "--kernel", spec)
 	if first.code != 0 {
@@ -169,10 +169,10 @@ func verify(t *testing.T, spec, version string) {
 	}
 }
 
-// fault is the package of a guest test binary that is broken.
+// fault returns the package of a broken guest test binary.
 func fault(name string) string { return rig.Module + "/tests/faults/" + name }
 
-// begin starts a run whose guest hangs, and waits until the guest has begun
+// begin starts a run whose guest hangs, and waits until the guest has started
 // its test.
 func begin(t *testing.T, dir string) (*exec.Cmd, *bytes.Buffer) {
 	t.Helper()
@@ -202,7 +202,7 @@ func begin(t *testing.T, dir string) (*exec.Cmd, *bytes.Buffer) {
 	}
 }
 
-// TestShell types commands at the guest's shell, as a person would.
+// TestShell types commands into the guest's shell, as a person would.
 func TestShell(t *testing.T) {
 	for _, arch := range target.Names() {
 		t.Run(arch, func(t *testing.T) {

@@ -16,10 +16,10 @@ import (
 	"github.com/kheaders/kheaders/module/source"
 )
 
-// TestDebianImage61 boots the kernel that Debian has built, with a module that
-// was built against Debian's headers: by us, and by DKMS, which packs the
-// headers without us. Equal digests say that both packed the same bytes. A BPF
-// program that is compiled against them finds its way in that kernel.
+// TestDebianImage61 boots a kernel that Debian built, with a module that was
+// built against Debian's headers: by us, and by DKMS, which packs the headers
+// without us. Equal digests say that both packed the same bytes. A BPF program
+// that was compiled against them must find its way around that kernel.
 func TestDebianImage61(t *testing.T) {
 	out := test(t, "--kernel", "debian-image:6.1", "--mode", "module", "--mode", "dkms", "--bpf")
 	if out.code != 0 {
@@ -49,8 +49,8 @@ func TestDebianImage61(t *testing.T) {
 	}
 }
 
-// TestDKMSTakesPrecedence installs the module with DKMS into a tree of modules
-// in which the kernel has a kheaders.ko of its own.
+// TestDKMSTakesPrecedence uses DKMS to install the module into a tree where the
+// kernel already has a kheaders.ko of its own.
 func TestDKMSTakesPrecedence(t *testing.T) {
 	k := testKernel(t, target.All()[0], "--kernel", "debian-image:6.1")
 	release, headers := k.Release, k.Build
@@ -58,7 +58,7 @@ func TestDKMSTakesPrecedence(t *testing.T) {
 	dir := t.TempDir()
 	tree := filepath.Join(dir, "tree")
 	modules := filepath.Join(dir, "lib/modules")
-	// The root of a name space will do for dkms.
+	// dkms accepts the root of a user namespace.
 	var become []string
 	if os.Geteuid() != 0 {
 		become = []string{"unshare", "--map-root-user"}
@@ -86,7 +86,8 @@ func TestDKMSTakesPrecedence(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// Any module of the kernel's stands for its own: the name is what counts.
+	// Any of the kernel's modules can pose as its own kheaders: only the name
+	// counts.
 	found, err := filepath.Glob(filepath.Join(filepath.Dir(k.Image), "../lib/modules", release, "kernel/drivers/virtio/virtio_ring.ko"))
 	if err != nil || len(found) != 1 {
 		t.Fatalf("the kernel's modules: %v, %v", found, err)

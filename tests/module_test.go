@@ -22,7 +22,7 @@ import (
 	"github.com/kheaders/kheaders/module/source"
 )
 
-// checkC has TestC do what needs more tools than everything else, and two more
+// checkC makes TestC run the checks that need additional tools and two more
 // kernels.
 var checkC = flag.Bool("check-c", false, "check the C with sparse and clang as well")
 
@@ -35,7 +35,7 @@ type builtKernel struct {
 	Config  string `json:"config"`
 }
 
-// testKernel returns a test kernel, which is built when it is not in the cache.
+// testKernel returns a test kernel, and builds it if it is not in the cache.
 func testKernel(t *testing.T, arch target.Target, args ...string) builtKernel {
 	t.Helper()
 	argv := append([]string{"kernel", "--kernel", "debian:6.12", "--arch", arch.Name, "--json"}, args...)
@@ -50,8 +50,8 @@ func testKernel(t *testing.T, arch target.Target, args ...string) builtKernel {
 	return k
 }
 
-// moduleDir writes the module's source around a few bytes, for the headers of a
-// kernel.
+// moduleDir writes the source of a module with a few bytes as its archive, for
+// the headers of a kernel.
 func moduleDir(t *testing.T, dir, release, srcArch string) {
 	t.Helper()
 	data := bytes.Repeat([]byte("not really headers "), 1000)
@@ -88,8 +88,8 @@ func makeModule(t *testing.T, dir string, argv ...string) string {
 	return out
 }
 
-// TestModuleStandsAlone builds the module's directory as its users do, in two
-// places: what comes out is the same, and names neither.
+// TestModuleStandsAlone builds the module's directory like its users do, in two
+// places. The result must be the same, and must name neither place.
 func TestModuleStandsAlone(t *testing.T) {
 	for _, arch := range target.All() {
 		k := testKernel(t, arch)
@@ -139,8 +139,8 @@ func TestModuleStandsAlone(t *testing.T) {
 	}
 }
 
-// TestModuleRefusesOtherHeaders: headers of another kernel do not get into a
-// module, whoever builds it.
+// TestModuleRefusesOtherHeaders checks that headers of another kernel never get
+// into a module, whoever builds it.
 func TestModuleRefusesOtherHeaders(t *testing.T) {
 	arch := target.All()[0]
 	k := testKernel(t, arch)
@@ -162,7 +162,7 @@ func TestModuleRefusesOtherHeaders(t *testing.T) {
 	}
 }
 
-// TestC holds the generated C against the kernel's own rules.
+// TestC checks the generated C against the kernel's own rules.
 func TestC(t *testing.T) {
 	for _, arch := range target.All() {
 		t.Run(arch.Name, func(t *testing.T) {
@@ -182,8 +182,8 @@ func TestC(t *testing.T) {
 			}
 			silent(t, "sparse", out)
 
-			// clang, for a kernel that it has built, and in it: calls through
-			// pointers and copies are checked there.
+			// Build with clang for a kernel that clang built, and run there: that
+			// kernel checks indirect calls and copies.
 			clang := testKernel(t, arch, "--profile", "clang")
 			dir = filepath.Join(t.TempDir(), "module")
 			moduleDir(t, dir, clang.Release, arch.SrcArch)
@@ -217,7 +217,7 @@ func checkpatch(t *testing.T, k builtKernel, dir string) {
 	}
 }
 
-// silent checks that no tool had anything to say of the module.
+// silent checks that no tool complained about the module.
 func silent(t *testing.T, what, output string) {
 	t.Helper()
 	for line := range strings.Lines(output) {

@@ -11,13 +11,13 @@ import (
 	"github.com/kheaders/kheaders/harness/verdict"
 )
 
-// profiles are the kernels that are configured to get in the module's way, each
-// on one architecture: what they show does not depend on it.
+// profiles are kernels configured to get in the module's way. Each is on one
+// architecture, since the results do not depend on it.
 var profiles = []struct {
 	name, arch string
-	// passes are the tests that other kernels skip.
+	// passes are tests that other kernels skip.
 	passes []string
-	// skips are those that this one has to skip.
+	// skips are tests that this kernel must skip.
 	skips []string
 }{
 	{"ikheaders", target.Quickest().Name, []string{"TestSysfsTaken"}, []string{"TestSysfs", "TestBesideOwnModule", "TestUnsignedRefused", "TestCompressed"}},
@@ -51,8 +51,8 @@ func TestProfiles(t *testing.T) {
 	}
 }
 
-// TestUnsignedModule boots a kernel that wants signatures with a module that has
-// none: the verdict gives the kernel's error, and what it means.
+// TestUnsignedModule boots a kernel that requires signatures with an unsigned
+// module. The verdict must give the kernel's error and its meaning.
 func TestUnsignedModule(t *testing.T) {
 	session, err := rig.Prepare(t.Context(), "debian:6.12", target.All()[0], "signed", t.TempDir(), nil)
 	if err != nil {

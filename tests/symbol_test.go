@@ -17,10 +17,11 @@ import (
 	"github.com/kheaders/kheaders/harness/target"
 )
 
-// frameLine is a line of faddr2line's: "(inlined by) function at file:line".
+// frameLine matches a line from faddr2line: "(inlined by) function at
+// file:line".
 var frameLine = regexp.MustCompile(`^(?:\(inlined by\) )?(\S+) at (\S+):(\d+)`)
 
-// TestSourceLines holds the source lines of places all over a kernel against
+// TestSourceLines compares the source lines of places all over a kernel with
 // those that the kernel's own scripts/faddr2line finds with binutils.
 func TestSourceLines(t *testing.T) {
 	k := testKernel(t, target.All()[0], "--profile", "debug")
@@ -59,7 +60,7 @@ func TestSourceLines(t *testing.T) {
 	}
 }
 
-// place is a place in a function.
+// place is a position in a function.
 type place struct {
 	name         string
 	offset, size uint64
@@ -67,7 +68,8 @@ type place struct {
 
 func (p place) String() string { return fmt.Sprintf("%s+%#x/%#x", p.name, p.offset, p.size) }
 
-// somePlaces returns the middles of some functions of a kernel, spread over it.
+// somePlaces returns the middles of some functions, spread over the whole
+// kernel.
 func somePlaces(t *testing.T, vmlinux string) []place {
 	t.Helper()
 	file, err := elf.Open(vmlinux)
@@ -88,11 +90,11 @@ func somePlaces(t *testing.T, vmlinux string) []place {
 		if elf.ST_TYPE(s.Info) != elf.STT_FUNC || s.Size < 200 || next < 0 {
 			continue
 		}
-		// The size that a kernel prints is the way to the next symbol.
+		// The size that a kernel prints is the distance to the next symbol.
 		all = append(all, place{s.Name, s.Size / 2, symbols[i+next].Value - s.Value})
 	}
 	all = slices.DeleteFunc(all, func(p place) bool { return count[p.name] > 1 })
-	const some = 15 // each takes faddr2line a second
+	const some = 15 // faddr2line takes a second for each
 	if len(all) < some {
 		t.Fatalf("%s has %d functions", vmlinux, len(all))
 	}

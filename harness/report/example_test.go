@@ -11,7 +11,7 @@ import (
 	"github.com/kheaders/kheaders/harness/verdict"
 )
 
-// What a program makes of a results.json.
+// A program can read a results.json back.
 func ExampleRun() {
 	text := []byte(`{"schema": 1, "cells": [
 		{"arch": "x86_64", "kernel": "debian:6.12", "verdict": "pass", "reason": "22 passed"},

@@ -11,7 +11,7 @@ import (
 	"github.com/kheaders/kheaders/harness/verdict"
 )
 
-// An empty run has lists and no nulls.
+// An empty run has empty lists, not nulls.
 func TestJSONEmpty(t *testing.T) {
 	var buf bytes.Buffer
 	if err := (Run{Cells: []Cell{{}}}).JSON(&buf); err != nil {

@@ -12,7 +12,7 @@ import (
 	"github.com/kheaders/kheaders/harness/verdict"
 )
 
-// The elements of a JUnit report, as far as Jenkins and GitLab read them.
+// The elements of a JUnit report that Jenkins and GitLab read.
 type (
 	junitSuites struct {
 		XMLName xml.Name `xml:"testsuites"`
@@ -52,7 +52,7 @@ type (
 	}
 )
 
-// JUnit writes the run as JUnit's XML: a suite for each cell, with a test case
+// JUnit writes the run as JUnit XML: a suite for each cell, with a test case
 // for each test and one for the verdict.
 func (r Run) JUnit(w io.Writer) error {
 	all := junitSuites{junitCounts: junitCounts{Time: junitTime(r.Seconds)}}
@@ -76,9 +76,9 @@ func (r Run) JUnit(w io.Writer) error {
 	return err
 }
 
-// junit makes a suite of a cell.
+// junit turns a cell into a suite.
 func (c *Cell) junit(started time.Time) junitSuite {
-	// A dot would make a package of what stands before it.
+	// A dot would turn what comes before it into a package.
 	class := strings.ReplaceAll(c.Name(), ".", "_")
 	s := junitSuite{
 		Name:        c.Name(),
@@ -138,7 +138,7 @@ func (c *Cell) junit(started time.Time) junitSuite {
 	return s
 }
 
-// story is what there is to say about a verdict.
+// story returns everything there is to say about a verdict.
 func (c *Cell) story() string {
 	lines := append([]string(nil), c.Problems...)
 	lines = append(lines, c.evidence()...)
@@ -151,5 +151,5 @@ func (c *Cell) story() string {
 	return strings.Join(lines, "\n")
 }
 
-// junitTime writes seconds.
+// junitTime formats seconds.
 func junitTime(seconds float64) string { return fmt.Sprintf("%.3f", seconds) }

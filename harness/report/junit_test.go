@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// What a guest printed cannot make the XML ill-formed, and the counts are
-// those of the elements.
+// Whatever a guest prints, the XML stays well-formed, and the counts match the
+// elements.
 func TestJUnitWellFormed(t *testing.T) {
 	var buf bytes.Buffer
 	if err := sample("out").JUnit(&buf); err != nil {

@@ -11,21 +11,22 @@ import (
 )
 
 // verdictTest is the name of the test that stands for a cell's verdict in
-// formats that know only tests: a cell can fail though all its tests passed.
+// formats that only know tests: a cell can fail even though all its tests
+// passed.
 const verdictTest = "verdict"
 
 // node is a test with its subtests.
 type node struct {
 	verdict.Test
-	// label is the name below the parent's.
+	// label is the name below its parent.
 	label string
-	// note goes behind the result: a directive, or a reason.
+	// note follows the result: a directive, or a reason.
 	note  string
 	below []*node
 }
 
-// tree puts tests below their parents. A test whose parent did not report
-// stands below the nearest ancestor that did.
+// tree puts tests below their parents. If a test's parent did not report, the
+// test goes below the nearest ancestor that did.
 func tree(tests []verdict.Test) []*node {
 	root := &node{}
 	byName := map[string]*node{}
@@ -61,8 +62,8 @@ func note(t verdict.Test) string {
 }
 
 // KTAP writes the run in the kernel's test format, version 1, as
-// Documentation/dev-tools/ktap.rst describes it: a test for each cell, with
-// the cell's tests and its verdict below it.
+// Documentation/dev-tools/ktap.rst describes it: a test for each cell, with the
+// cell's tests and its verdict below it.
 func (r Run) KTAP(w io.Writer) error {
 	var cells []*node
 	for i := range r.Cells {
@@ -110,7 +111,7 @@ func ktap(b *strings.Builder, indent string, nodes []*node) {
 				fmt.Fprintf(b, "%s# %s\n", indent, line)
 			}
 		}
-		// A description must not have the character that ends it.
+		// A description can't contain the character that ends it.
 		fmt.Fprintf(b, "%s%s %d %s", indent, result, i+1, verdict.Printable(strings.ReplaceAll(n.label, "#", "_")))
 		if n.note != "" {
 			fmt.Fprintf(b, " # %s", verdict.Printable(n.note))

@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// The KTAP obeys its grammar: plans match, numbers count up, and nothing but
-// the known lines is in it.
+// The KTAP obeys its grammar: plans match, numbers count up, and there are only
+// lines of known forms.
 func TestKTAPGrammar(t *testing.T) {
 	var buf bytes.Buffer
 	if err := sample("out").KTAP(&buf); err != nil {

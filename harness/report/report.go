@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-// Package report tells what a run's verdicts were: as a table and a few lines
-// for a person, as results.json with everything that is known, and as
-// junit.xml and results.ktap for the tools that read those.
+// Package report presents a run's verdicts: as a table and a few lines for a
+// person, as results.json with everything that is known, and as junit.xml and
+// results.ktap for the tools that read those.
 package report
 
 import (
@@ -22,8 +22,8 @@ import (
 	"github.com/kheaders/kheaders/harness/verdict"
 )
 
-// Schema is the version of the form of results.json. It grows when a field is
-// removed or changes its meaning; fields may be added without that.
+// Schema is the version of the format of results.json. It increases when a
+// field is removed or changes its meaning, but not when fields are added.
 const Schema = 1
 
 // The exit codes of a run.
@@ -33,29 +33,28 @@ const (
 	ExitInfra  = 3
 )
 
-// Run is one run of the matrix, and the top of results.json.
+// Run is one run of the matrix, and the top level of results.json.
 //
-// Durations are in seconds, with milliseconds, and sizes in bytes. Paths are
-// relative to the directory of results.json when they lie below it, and
-// absolute otherwise.
+// Durations are in seconds, with milliseconds, and sizes are in bytes. Paths
+// below the directory of results.json are relative to it, all others absolute.
 type Run struct {
-	// Schema is the version of this form.
+	// Schema is the version of this format.
 	Schema int `json:"schema"`
-	// ToolVersion is the version of kheaders, as Go's build information has
-	// it; "(devel)" when that knows none.
+	// ToolVersion is the version of kheaders from Go's build information, or
+	// "(devel)" if there is none.
 	ToolVersion string `json:"tool_version"`
 	// Started is when the run began, in RFC 3339.
 	Started time.Time `json:"started"`
-	// Seconds is how long all of it took.
+	// Seconds is how long the whole run took.
 	Seconds float64 `json:"duration_seconds"`
 	// Command is the command line.
 	Command []string `json:"command"`
-	// Host is the machine that it ran on.
+	// Host is the machine that the run was on.
 	Host Host `json:"host"`
-	// Exit is the exit code that the cells make: see [Run.ExitCode].
+	// Exit is the exit code that follows from the cells: see [Run.ExitCode].
 	Exit int `json:"exit_code"`
-	// UnusedAllowances are the entries of the allowlist that no cell needed,
-	// as they stand in it.
+	// UnusedAllowances are the entries of the allowlist that no cell needed, as
+	// they are written there.
 	UnusedAllowances []string `json:"unused_allowances,omitempty"`
 	// Cells are the cells of the matrix, in its order.
 	Cells []Cell `json:"cells"`
@@ -81,14 +80,14 @@ type Cell struct {
 	Arch string `json:"arch"`
 	// Kernel is the kernel spec as the user gave it.
 	Kernel string `json:"kernel"`
-	// Release is the kernel release, when it is known.
+	// Release is the kernel release, if it is known.
 	Release string `json:"release,omitempty"`
 	// Profile is the name of the kernel's configuration.
 	Profile string `json:"profile"`
-	// Mode tells how the headers are in the kernel: module, builtin.
+	// Mode says how the kernel carries the headers: module, builtin, dkms.
 	Mode string `json:"mode"`
-	// Accel is the accelerator: kvm, tcg; AccelWhy says why that one. Both
-	// are empty when the cell did not get as far.
+	// Accel is the accelerator: kvm or tcg. AccelWhy is the reason for it. Both
+	// are empty if the cell did not get that far.
 	Accel    string `json:"accelerator,omitempty"`
 	AccelWhy string `json:"accelerator_reason,omitempty"`
 
@@ -96,27 +95,28 @@ type Cell struct {
 	// hello_uptime_seconds.
 	verdict.Result
 
-	// Lines are the lines that matter of a program that failed.
+	// Lines are the lines that matter from a program that failed.
 	Lines []string `json:"lines,omitempty"`
 	// Hint is what the user can do about the verdict.
 	Hint string `json:"hint,omitempty"`
-	// Stages are the stages in the order in which they ended. Some run side
-	// by side, so the sum may exceed the cell's time.
+	// Stages are the stages in the order in which they ended. Some run in
+	// parallel, so the sum may exceed the cell's time.
 	Stages []Stage `json:"stages"`
-	// BootSeconds is the time from QEMU's start to its end, when the verdict
-	// is known; zero when nothing was booted.
+	// BootSeconds is the time from QEMU's start to its end, when the verdict is
+	// known. It is zero if nothing was booted.
 	BootSeconds float64 `json:"boot_to_verdict_seconds"`
-	// Digests are the archive's, at each place where it was seen. A pass has them equal.
+	// Digests are the archive's at each place where it was seen. They are equal
+	// in a pass.
 	Digests Digests `json:"archive_sha256"`
 	// Artifacts are the files that went into the boot.
 	Artifacts []Artifact `json:"artifacts"`
-	// Dir is the directory with the cell's files, and Logs are those to look
-	// at, in the order in which they were begun.
+	// Dir is the directory with the cell's files. Logs are the ones to look at,
+	// in the order in which they were started.
 	Dir  string   `json:"dir,omitempty"`
 	Logs []string `json:"logs"`
-	// QEMU is QEMU's command line, for a shell.
+	// QEMU is QEMU's command line, quoted for a shell.
 	QEMU string `json:"qemu_command,omitempty"`
-	// Repeat is the command that repeats just this cell, for a shell.
+	// Repeat is the command that runs just this cell again, quoted for a shell.
 	Repeat string `json:"repeat_command"`
 }
 
@@ -126,14 +126,14 @@ type Stage struct {
 	Seconds float64 `json:"seconds"`
 }
 
-// Digests are the sha256 of the headers archive in hex; empty when it was not
+// Digests are the sha256 of the headers archive in hex; empty where it was not
 // taken.
 type Digests struct {
 	// Host is the digest of the file on the host.
 	Host string `json:"host"`
 	// Module is the digest of the bytes in the .ko's section.
 	Module string `json:"module"`
-	// Kernel is the digest of the bytes in a vmlinux that has them built in.
+	// Kernel is the digest of the bytes in a vmlinux with built-in headers.
 	Kernel string `json:"kernel,omitempty"`
 	// Guest is the digest of /proc/kheaders.tar.xz as the guest read it.
 	Guest string `json:"guest"`
@@ -148,7 +148,7 @@ type Artifact struct {
 	SHA256 string `json:"sha256"`
 }
 
-// New returns a run that begins now, on this machine.
+// New returns a run that starts now, on this machine.
 func New(command []string) Run {
 	return Run{
 		Schema: Schema, ToolVersion: toolVersion(), Started: time.Now(),
@@ -156,15 +156,15 @@ func New(command []string) Run {
 	}
 }
 
-// Finish notes that all cells are judged.
+// Finish ends the run, after all cells have been judged.
 func (r *Run) Finish() {
 	r.Seconds = time.Since(r.Started).Seconds()
 	r.Exit = r.ExitCode()
 }
 
-// ExitCode is 0 when all cells passed, 3 when one of them could not be judged
-// because the harness could not do its work, and 1 when a verdict failed. No
-// cell, or one without a known verdict, is the harness's failure as well.
+// ExitCode returns 0 if all cells passed, 3 if one of them could not be judged
+// because the harness could not do its work, and otherwise 1. A run without
+// cells, or with an unknown verdict, is also the harness's failure.
 func (r Run) ExitCode() int {
 	code := ExitPass
 	if len(r.Cells) == 0 {
@@ -182,7 +182,7 @@ func (r Run) ExitCode() int {
 	return code
 }
 
-// Name names the cell within its run.
+// Name identifies the cell within its run.
 func (c *Cell) Name() string {
 	return strings.Join([]string{c.Arch, c.Kernel, c.Profile, c.Mode}, " ")
 }
@@ -193,20 +193,20 @@ func (c *Cell) SetResult(res verdict.Result) {
 	c.Digests.Guest = res.GuestSHA256
 }
 
-// Summary is the verdict in one line.
+// Summary returns the verdict in one line.
 func (c *Cell) Summary() string { return fmt.Sprintf("%s: %s", c.Verdict, c.Reason) }
 
-// AddStage notes how long a stage took.
+// AddStage records how long a stage took.
 func (c *Cell) AddStage(name string, seconds float64) {
 	c.Stages = append(c.Stages, Stage{Name: name, Seconds: seconds})
 }
 
-// AddArtifact notes a file that a stage made.
+// AddArtifact records a file that a stage made.
 func (c *Cell) AddArtifact(name, path string, size int64, sha256 string) {
 	c.Artifacts = append(c.Artifacts, Artifact{Name: name, Path: path, Size: size, SHA256: sha256})
 }
 
-// AddLog notes a log file, once.
+// AddLog records a log file, once.
 func (c *Cell) AddLog(path string) {
 	if !slices.Contains(c.Logs, path) {
 		c.Logs = append(c.Logs, path)
@@ -217,7 +217,7 @@ func (c *Cell) AddLog(path string) {
 func (r Run) JSON(w io.Writer) error {
 	r.Started = r.Started.Round(time.Millisecond)
 	r.Seconds = round(r.Seconds)
-	// Lists are never null, so that scripts need not ask.
+	// Lists are never null, which saves scripts a check.
 	r.Command = full(r.Command)
 	r.Cells = full(r.Cells)
 	for i := range r.Cells {
@@ -240,7 +240,7 @@ func full[T any](s []T) []T { return append(make([]T, 0, len(s)), s...) }
 // round rounds to milliseconds.
 func round(seconds float64) float64 { return math.Round(seconds*1000) / 1000 }
 
-// toolVersion is the version that Go noted in our binary.
+// toolVersion returns the version that Go recorded in our binary.
 func toolVersion() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok || info.Main.Version == "" {
@@ -249,7 +249,7 @@ func toolVersion() string {
 	return info.Main.Version
 }
 
-// thisHost describes the machine that we are on.
+// thisHost describes the machine that we run on.
 func thisHost() Host {
 	h := Host{OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.NumCPU(), Go: runtime.Version()}
 	var uts unix.Utsname

@@ -23,8 +23,8 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 
 const digest = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
-// sample is a run with a cell of each kind that looks different in a report.
-// Its files are in dir.
+// sample is a run with a cell of each kind that a report shows differently. Its
+// files are in dir.
 func sample(dir string) Run {
 	in := func(name string) string { return filepath.Join(dir, name) }
 	passed := Cell{
@@ -103,7 +103,7 @@ func sample(dir string) Run {
 	}
 }
 
-// golden compares with a file below testdata.
+// golden compares got with a file below testdata.
 func golden(t *testing.T, name string, got []byte) {
 	t.Helper()
 	file := filepath.Join("testdata", name)
@@ -127,7 +127,7 @@ func golden(t *testing.T, name string, got []byte) {
 func TestWrite(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "out", "results")
 	run := sample(dir)
-	for range 2 { // over its own files as well
+	for range 2 { // the second time over its own files
 		if err := Write(dir, run); err != nil {
 			t.Fatal(err)
 		}
@@ -151,8 +151,8 @@ func TestWrite(t *testing.T) {
 	}
 }
 
-// The relative paths of a caller are relative to its working directory, not to
-// the results.
+// A caller's relative paths are relative to its working directory, not to the
+// results.
 func TestWriteRelative(t *testing.T) {
 	t.Chdir(t.TempDir())
 	if err := Write("out", sample("out")); err != nil {
@@ -190,7 +190,7 @@ func TestWriteFails(t *testing.T) {
 	if err := Write(taken, sample(dir)); err == nil || !strings.Contains(err.Error(), "junit.xml") {
 		t.Errorf("a directory in the way gives %v", err)
 	}
-	// results.json says that the others are there.
+	// The existence of results.json promises that of the others.
 	if _, err := os.Stat(filepath.Join(taken, "results.json")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("results.json was written: %v", err)
 	}
@@ -211,7 +211,7 @@ func TestTerminal(t *testing.T) {
 		golden(t, name, buf.Bytes())
 	}
 
-	// One profile needs no column.
+	// If all cells have the same profile, the table has no column for it.
 	run.Cells = []Cell{run.Cells[0], run.Cells[4]}
 	var buf bytes.Buffer
 	if err := run.Table(&buf); err != nil {
@@ -220,8 +220,8 @@ func TestTerminal(t *testing.T) {
 	golden(t, "one-profile.txt", buf.Bytes())
 }
 
-// The lines that matter are the kernel's, else a failed test's, and of those
-// the subtest's, else those of a test that did not end.
+// The lines that matter are the kernel's, else those of a failed test, and
+// preferably of its failed subtest, else those of a test that did not end.
 func TestEvidence(t *testing.T) {
 	many := verdict.Test{Name: "TestMany", Status: verdict.StatusFail, Output: strings.Repeat("early\n", 20) + strings.Repeat("late\n\n", maxLines)}
 	stuck := verdict.Test{Name: "TestStuck", Status: verdict.StatusUnfinished, Output: "waiting\t1\n"}
@@ -249,7 +249,7 @@ func TestEvidence(t *testing.T) {
 	}
 }
 
-// Nothing to explain is nothing to print.
+// If there is nothing to explain, nothing is printed.
 func TestExplainPass(t *testing.T) {
 	run := sample("out")
 	run.Cells = run.Cells[:1]
@@ -259,7 +259,7 @@ func TestExplainPass(t *testing.T) {
 	}
 }
 
-// failing refuses to be written to.
+// failing is a writer that fails.
 type failing struct{ after int }
 
 func (f *failing) Write(p []byte) (int, error) {
@@ -321,8 +321,7 @@ func TestExitCode(t *testing.T) {
 	}
 }
 
-// A new run knows where it is, and does not count as a success before it has
-// ended.
+// A new run knows its host, and does not count as a success before it ends.
 func TestNew(t *testing.T) {
 	run := New([]string{"kheaders", "test"})
 	if run.Schema != Schema || run.ToolVersion == "" || run.Exit != ExitInfra || time.Since(run.Started) > time.Hour {

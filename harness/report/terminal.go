@@ -12,15 +12,15 @@ import (
 	"github.com/kheaders/kheaders/harness/verdict"
 )
 
-// The bounds of what is explained of one cell.
+// How much Explain says about one cell.
 const (
 	maxAlso  = 4
 	maxLines = 12
 )
 
-// Table writes the table that ends a run: one line for each cell.
+// Table writes the table at the end of a run: one line for each cell.
 func (r Run) Table(w io.Writer) error {
-	// A column that says the same everywhere is left out.
+	// A column with the same value everywhere is left out.
 	profiles := slices.ContainsFunc(r.Cells, func(c Cell) bool { return c.Profile != r.Cells[0].Profile })
 	var buf strings.Builder
 	tab := tabwriter.NewWriter(&buf, 0, 0, 2, ' ', 0)
@@ -52,8 +52,8 @@ func (r Run) Table(w io.Writer) error {
 	return err
 }
 
-// Explain writes, for each cell that did not pass, the verdict with its
-// reason, the lines that matter, the logs, and the command that repeats it.
+// Explain writes, for each cell that did not pass, the verdict with its reason,
+// the lines that matter, the logs, and the command that runs the cell again.
 func (r Run) Explain(w io.Writer) error {
 	var b strings.Builder
 	for i := range r.Cells {
@@ -88,8 +88,8 @@ func (r Run) Explain(w io.Writer) error {
 	return err
 }
 
-// evidence are the lines that matter most: the kernel's first report, or else
-// the end of what the first failed test printed, or what a program said.
+// evidence returns the lines that matter most: what a program said, else the
+// kernel's first report, else the end of what the first failed test printed.
 func (c *Cell) evidence() []string {
 	if len(c.Lines) > 0 {
 		return c.Lines
@@ -117,14 +117,15 @@ func (c *Cell) evidence() []string {
 	return nil
 }
 
-// parentOfFailed tells whether a subtest of a test failed: that one says more.
+// parentOfFailed reports whether a subtest of the test failed: that one says
+// more.
 func parentOfFailed(tests []verdict.Test, name string) bool {
 	return slices.ContainsFunc(tests, func(t verdict.Test) bool {
 		return t.Status == verdict.StatusFail && strings.HasPrefix(t.Name, name+"/")
 	})
 }
 
-// outputLines is what a test printed, by lines, without the empty ones.
+// outputLines returns what a test printed as lines, without the empty ones.
 func outputLines(t verdict.Test) []string {
 	var lines []string
 	for line := range strings.Lines(t.Output) {
@@ -135,7 +136,8 @@ func outputLines(t verdict.Test) []string {
 	return lines
 }
 
-// Progress is one line about a test that has just ended, without indentation:
+// Progress returns one line about a test that has just ended, without
+// indentation:
 //
 //	ok    TestRead/short  0.01 s
 func Progress(t verdict.Test) string {
@@ -152,7 +154,7 @@ func Progress(t verdict.Test) string {
 	return verdict.Printable(line)
 }
 
-// count says how many tests passed, of those that apply.
+// count says how many tests passed, out of those that apply.
 func count(tests []verdict.Test) string {
 	if len(tests) == 0 {
 		return ""
@@ -173,7 +175,7 @@ func count(tests []verdict.Test) string {
 	return s
 }
 
-// dash stands for what is not known.
+// dash stands for an unknown value.
 func dash(s string) string {
 	if s == "" {
 		return "-"

@@ -13,8 +13,8 @@ import (
 	"github.com/google/renameio/v2"
 )
 
-// files are the reports, in the order in which they are written: results.json
-// comes last, so that where it is, the others are.
+// files are the reports, in the order in which they are written. results.json
+// comes last, so if it exists, the others do as well.
 var files = []struct {
 	name   string
 	render func(Run, io.Writer) error
@@ -24,7 +24,7 @@ var files = []struct {
 	{"results.json", Run.JSON},
 }
 
-// Files returns the names of the files that [Write] makes.
+// Files returns the names of the files that [Write] writes.
 func Files() []string {
 	names := make([]string, len(files))
 	for i, f := range files {
@@ -33,8 +33,8 @@ func Files() []string {
 	return names
 }
 
-// Write writes all reports into a directory, which it makes when it is not
-// there. Each file appears whole or not at all.
+// Write writes all reports into a directory, which it creates if necessary.
+// Each file appears whole or not at all.
 func Write(dir string, r Run) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("making the results directory: %w", err)
@@ -55,7 +55,7 @@ func Write(dir string, r Run) error {
 	return nil
 }
 
-// relativeTo returns a copy with the paths as [Run] promises them.
+// relativeTo returns a copy with the paths that [Run] promises.
 func (r Run) relativeTo(dir string) (Run, error) {
 	base, err := filepath.Abs(dir)
 	if err != nil {
@@ -65,8 +65,8 @@ func (r Run) relativeTo(dir string) (Run, error) {
 		if path == "" {
 			return ""
 		}
-		// Abs fails only without a working directory, and then it failed
-		// above already, or is not needed.
+		// Abs fails only without a working directory. Then it either failed above
+		// already, or does not matter.
 		abs, err := filepath.Abs(path)
 		if err != nil {
 			return path

@@ -17,16 +17,16 @@ import (
 	"github.com/kheaders/kheaders/module/source"
 )
 
-// ModuleFile is the module's file name, UnsignedFile that of the one without its
-// signature.
+// ModuleFile is the module's file name, and UnsignedFile that of the copy
+// without a signature.
 const (
 	ModuleFile   = kmod.ModuleFile
 	UnsignedFile = kmod.UnsignedFile
 )
 
-// PlantModule puts a module into a cache in the place of the healthy one in the
-// directory entry, with the files that were built beside that for the kernel
-// built in kernelBuild.
+// PlantModule puts a module into the cache in store, in place of the healthy one
+// in the directory entry. The other files that were built with the healthy one
+// for the kernel in kernelBuild go with it.
 func PlantModule(ctx context.Context, store, entry, kernelBuild string, ko []byte) error {
 	key := cache.Key(filepath.Base(entry))
 	if err := os.RemoveAll(filepath.Join(store, "module", string(key))); err != nil {
@@ -54,7 +54,7 @@ func PlantModule(ctx context.Context, store, entry, kernelBuild string, ko []byt
 }
 
 // FaultyModule builds the module in the directory entry again, with a header
-// included before its C, or finds it in the cache.
+// included before its C code, or finds it in the cache.
 func FaultyModule(ctx context.Context, store, entry, kernelBuild string, t target.Target, header []byte) ([]byte, error) {
 	made, err := cache.Store{Dir: store}.Get(ctx, "faulty-module", cache.KeyOf(filepath.Base(entry), string(header)), func(ctx context.Context, dir string) ([]string, error) {
 		files, err := source.Render(source.Archive{SHA256: strings.Repeat("0", 64), Size: 1, Release: "1"})
@@ -92,8 +92,8 @@ func FaultyModule(ctx context.Context, store, entry, kernelBuild string, t targe
 	return os.ReadFile(made.Path(ModuleFile))
 }
 
-// CheckModule looks into a module as it is looked into before a boot, and returns
-// the digest of the archive in it and its .modinfo.
+// CheckModule inspects a module as is done before every boot. It returns the
+// digest of the archive in it, and its .modinfo.
 func CheckModule(ko []byte, t target.Target, release string) (sha256 string, modinfo map[string]string, err error) {
 	info, err := kmod.Parse(ko)
 	if err != nil {
@@ -103,7 +103,7 @@ func CheckModule(ko []byte, t target.Target, release string) (sha256 string, mod
 	return info.SHA256, info.Modinfo, err
 }
 
-// ClangVariables returns what has a kernel's make use clang.
+// ClangVariables returns the make variables that build a kernel with clang.
 func ClangVariables(ctx context.Context, t target.Target) []string {
 	return toolchain.Clang(ctx, t).Variables()
 }

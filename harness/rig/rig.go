@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-// Package rig is the one door to the harness's inside for the programs and tests
-// below tests/, which Go's internal directories keep out. Nobody else should need
-// it: what it has changes with them.
+// Package rig lets the programs and tests below tests/ use the harness's
+// internal packages, which Go hides from them. Nobody else should need it: its
+// API changes with them.
 package rig
 
 import (
@@ -23,15 +23,15 @@ import (
 	"github.com/kheaders/kheaders/harness/target"
 )
 
-// Module is the Go module that all of this is part of.
+// Module is the Go module that all of this belongs to.
 const Module = guest.Module
 
-// DefaultProfile is the kernel configuration of who names none.
+// DefaultProfile is the kernel configuration used when none is named.
 const DefaultProfile = kernel.DefaultProfile
 
-// Main parses the command line, which besides the caller's flags has -kernel and
-// -arch, and runs f on what they say. Ctrl-C cancels the context; an error ends
-// the program with exit code 1.
+// Main parses the command line, which has -kernel and -arch besides the
+// caller's flags, and calls f with their values. Ctrl-C cancels the context. An
+// error ends the program with exit code 1.
 func Main(f func(ctx context.Context, spec string, targets []target.Target) error) {
 	spec := flag.String("kernel", "debian:6.12", "take this kernel: a `SPEC` as for kheaders test")
 	arch := flag.String("arch", "", "take this `ARCH`itecture alone")
@@ -55,7 +55,7 @@ func Main(f func(ctx context.Context, spec string, targets []target.Target) erro
 	}
 }
 
-// Cache returns the user's cache, in which kernels need not be built again.
+// Cache returns the user's cache, whose kernels need not be built again.
 func Cache() (string, error) {
 	user, err := os.UserCacheDir()
 	if err != nil {
@@ -64,7 +64,7 @@ func Cache() (string, error) {
 	return filepath.Join(user, "kheaders"), nil
 }
 
-// Repo returns the directory of our own sources, at or above this one.
+// Repo returns the root of our own sources, at or above the working directory.
 func Repo() (string, error) { return guest.FindRepo(".") }
 
 // Kernel is where a kernel was built.
@@ -94,11 +94,11 @@ func BuildKernel(ctx context.Context, spec string, t target.Target) (Kernel, err
 	return Kernel{Source: built.SourceDir, Build: built.Dir}, err
 }
 
-// XZCommand returns the command line with which archives are compressed.
+// XZCommand returns the command line that compresses archives.
 func XZCommand() []string { return headers.XZCommand() }
 
-// Prepare makes a cell ready to boot, with the module in the kernel. More, if not
-// nil, changes the configuration. The caller closes the session.
+// Prepare makes a cell ready to boot, with the headers in a module. If more is
+// not nil, it changes the configuration. The caller closes the session.
 func Prepare(ctx context.Context, spec string, t target.Target, profile, results string, more func(*Config)) (*Session, error) {
 	store, err := Cache()
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"github.com/kheaders/kheaders/harness/target"
 )
 
-// Every name of an architecture leads to the same record.
+// Every name of an architecture finds the same record.
 func ExampleLookup() {
 	for _, name := range []string{"x86_64", "amd64", "aarch64"} {
 		t, err := target.Lookup(name)

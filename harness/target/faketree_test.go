@@ -17,7 +17,7 @@ var update = flag.Bool("update", false, "write the toy kernel tree's architectur
 
 const fakeTree = "../../tests/fakelinux"
 
-// archMK returns what the toy kernel tree's makefile has to know of the
+// archMK returns what the toy kernel tree's makefile must know about
 // architectures.
 func archMK() string {
 	var b strings.Builder
@@ -33,7 +33,7 @@ func archMK() string {
 	return b.String()
 }
 
-// archFiles are what lies in the tree for each architecture.
+// archFiles returns the tree's files for each architecture.
 func archFiles() map[string]string {
 	files := map[string]string{"scripts/arch.mk": archMK()}
 	for _, a := range All() {
@@ -45,7 +45,7 @@ func archFiles() map[string]string {
 	return files
 }
 
-// TestFakeTree holds the toy kernel tree in step with the table.
+// TestFakeTree keeps the toy kernel tree in step with the table.
 func TestFakeTree(t *testing.T) {
 	files := archFiles()
 	for name, want := range files {

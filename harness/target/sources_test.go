@@ -14,7 +14,7 @@ import (
 )
 
 // exceptions are the places outside the table that may name an architecture, as
-// patterns of path.Match for a path or for its beginning.
+// patterns of path.Match for a path or its beginning.
 var exceptions = map[string]string{
 	"*.md":                            "what people read",
 	"harness/target":                  "the table",
@@ -31,17 +31,18 @@ var exceptions = map[string]string{
 	"module/*/*_test.go":              "imports nothing of the harness, and has the directories of a kernel tree",
 }
 
-// others are architectures that are not in the table, and names that those in
-// it have elsewhere.
+// others are architectures that are not in the table, and other names of those
+// that are.
 var others = []string{"x86-64", "i386", "i686", "ia32", "armhf", "riscv", "riscv64", "s390", "s390x", "ppc64", "ppc64le", "ppc64el", "powerpc", "mips", "mips64le", "loong64", "loongarch", "loongarch64"}
 
-// names matches what architectures are called, and what is theirs alone.
+// names returns a pattern for the architectures' names and for words that
+// belong to only one of them.
 func names() *regexp.Regexp {
 	words := slices.Clone(others)
 	for _, a := range All() {
 		words = append(words, a.Name, a.Uname, a.MakeArch, a.SrcArch, a.Debian, a.GOARCH, a.CPU, a.Console, a.Triplet())
 	}
-	// The longest alternative has to come first.
+	// The longest alternative must come first.
 	slices.SortFunc(words, func(a, b string) int { return len(b) - len(a) })
 	for i := range words {
 		words[i] = regexp.QuoteMeta(words[i])
@@ -61,8 +62,8 @@ func excepted(name string) string {
 	return ""
 }
 
-// TestSources holds that an architecture can be added by adding a record: no
-// source names one outside the table.
+// TestSources checks that adding a record is enough to add an architecture: no
+// source outside the table names one.
 func TestSources(t *testing.T) {
 	re, needed := names(), map[string]bool{}
 	err := fs.WalkDir(os.DirFS("../.."), ".", func(name string, d fs.DirEntry, err error) error {

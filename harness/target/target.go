@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-// Package target is the table of architectures: everything that differs
-// between them stands here, and nowhere else.
+// Package target is the table of architectures: everything that differs between
+// them is here, and nowhere else.
 package target
 
 import (
@@ -16,9 +16,10 @@ import (
 
 // Target describes one architecture, from the kernel's build to QEMU.
 type Target struct {
-	// Name is the one that users give, reports have and files are named by.
+	// Name is what users write, what reports say, and what files are named
+	// after.
 	Name string
-	// Uname is what uname -m prints. DKMS goes by it as well.
+	// Uname is what uname -m prints. DKMS uses it as well.
 	Uname string
 	// MakeArch is the value of ARCH= in the kernel's make.
 	MakeArch string
@@ -26,46 +27,47 @@ type Target struct {
 	SrcArch string
 	// Debian is Debian's name for it.
 	Debian string
-	// DebianFlavour is the kernel that is taken of the several that Debian
-	// builds for it, as the names of its packages have it.
+	// DebianFlavour is the one of Debian's kernels for it that we use, as the
+	// names of its packages spell it.
 	DebianFlavour string
 	// GOARCH is Go's name for it.
 	GOARCH string
-	// GoLevel is the variable that has Go compile for no more than CPU can do,
-	// whatever the user's environment says. Empty: Go knows no levels.
+	// GoLevel is the variable that makes Go compile for no more than CPU
+	// supports, whatever the user's environment says. Empty: Go has no levels
+	// for it.
 	GoLevel string
-	// CrossPrefix goes before gcc, ld and objcopy when the host is of
-	// another architecture. Without its dash it is the compilers' triplet.
+	// CrossPrefix goes before gcc, ld and objcopy on a host of another
+	// architecture. Without its dash it is the compilers' triplet.
 	CrossPrefix string
 	// Machine is the ELF machine of its programs, kernels and modules.
 	Machine elf.Machine
-	// ByteOrder is the byte order of these, as ELF has it.
+	// ByteOrder is their byte order, as ELF has it.
 	ByteOrder elf.Data
 	// Objtool says that the kernel's build runs objtool, which needs libelf.
 	Objtool bool
 
 	// ImageTarget is the make target that builds the image to boot.
 	ImageTarget string
-	// ImagePath is that image below the object directory.
+	// ImagePath is where that image is, below the object directory.
 	ImagePath string
 
 	// QEMU is the program that emulates it.
 	QEMU string
-	// QEMUPackage is the Debian package that holds QEMU.
+	// QEMUPackage is the Debian package that has QEMU.
 	QEMUPackage string
 	// QEMUMachine is the value of -machine.
 	QEMUMachine string
-	// CPU is the value of -cpu under TCG, the cheapest that boots.
+	// CPU is the value of -cpu under TCG: the cheapest that boots.
 	CPU string
 	// Firmware is the file that the machine starts with, by its name in QEMU's
-	// data directory. Empty: the one that QEMU chooses, or none.
+	// data directory. Empty: QEMU's default, or none.
 	Firmware string
-	// FirmwarePackage is the Debian package that holds it.
+	// FirmwarePackage is the Debian package that has it.
 	FirmwarePackage string
-	// Transport attaches the machine's devices.
+	// Transport is the bus of the machine's devices.
 	Transport Transport
-	// PanicDevice is the device through which a kernel tells QEMU of a panic.
-	// Empty: QEMU sees it by itself.
+	// PanicDevice is the device through which a kernel reports a panic to QEMU.
+	// Empty: QEMU notices by itself.
 	PanicDevice string
 
 	// Console is the name of the serial console's tty.
@@ -74,35 +76,35 @@ type Target struct {
 	KernelArgs []string
 	// TCGKernelArgs are added under TCG only.
 	TCGKernelArgs []string
-	// TCGTicksArg is the kernel argument that takes the rate of the guest's
-	// tick counter in kHz, for a kernel that cannot measure it under TCG.
+	// TCGTicksArg is the kernel argument for the rate of the guest's tick
+	// counter in kHz, if the kernel can't measure it under TCG.
 	TCGTicksArg string
-	// Slowdown multiplies deadlines under TCG. It is 1 for a target whose
-	// emulation is as fast as KVM, which none is.
+	// Slowdown multiplies deadlines under TCG. At least 1, which would mean that
+	// emulation is as fast as KVM.
 	Slowdown float64
-	// BootBudget is what a boot may take under TCG from QEMU's start to the
-	// verdict, on two slow cores: what make bench-boot allows.
+	// BootBudget is how long a boot may take under TCG, from QEMU's start to the
+	// verdict, on two slow cores. make bench-boot enforces it.
 	BootBudget time.Duration
 
-	// Oops is how its kernel words trouble.
+	// Oops is how its kernel reports trouble.
 	Oops Oops
 
 	// Host is a machine with virtualization that QEMU can emulate.
 	Host Host
 }
 
-// Host is a machine that has a KVM, on a host that need not have one.
+// Host is a machine with KVM, on a host that need not have it.
 type Host struct {
 	// Machine and CPU are the values of -machine and -cpu.
 	Machine, CPU string
-	// Module is the driver that makes /dev/kvm, if it is not built in.
+	// Module is the driver that provides /dev/kvm, if it is not built in.
 	Module string
 	// KernelArgs are arguments that its kernel needs.
 	KernelArgs string
 }
 
-// Transport is the bus that a machine's virtio devices are on. It is what QEMU's
-// names for them end in.
+// Transport is the bus of a machine's virtio devices. QEMU's names for the
+// devices end in it.
 type Transport string
 
 // The buses that QEMU has virtio devices for.
@@ -112,7 +114,7 @@ const (
 	MMIO Transport = "device"
 )
 
-// Driver returns the name of the kernel's module that finds devices there.
+// Driver returns the name of the kernel module that finds devices on the bus.
 func (t Transport) Driver() string {
 	if t == MMIO {
 		return "virtio_mmio"
@@ -120,17 +122,18 @@ func (t Transport) Driver() string {
 	return "virtio_" + string(t)
 }
 
-// Oops is what the reports of one architecture's kernel have of their own.
+// Oops is what is specific to the trouble reports of one architecture's kernel.
 type Oops struct {
-	// Texts are in the lines that say what is wrong, by the name that package
-	// verdict has for it.
+	// Texts are parts of the lines that say what went wrong, by the recogniser's
+	// name in package verdict.
 	Texts map[string][]string
-	// Counter is a regular expression for the line with the instruction
-	// itself: every other address in a report is that behind a call.
+	// Counter is a regular expression for the line with the address of the
+	// instruction itself. Every other address in a report is the one after a
+	// call.
 	Counter string
 }
 
-// table is in the order in which a run without --arch takes them.
+// table is in the order in which a run without --arch goes through it.
 var table = []Target{
 	{
 		Name:     "x86_64",
@@ -138,8 +141,8 @@ var table = []Target{
 		MakeArch: "x86_64",
 		SrcArch:  "x86",
 		Debian:   "amd64",
-		// What Debian's own cloud images run: a third of the general kernel's
-		// size, and twice as fast to boot.
+		// Debian's cloud images run this one. It is a third of the general
+		// kernel's size and boots twice as fast.
 		DebianFlavour: "cloud-amd64",
 		GOARCH:        "amd64",
 		GoLevel:       "GOAMD64=v1",
@@ -165,20 +168,20 @@ var table = []Target{
 		PanicDevice:     "pvpanic-pci",
 
 		Console: "ttyS0",
-		// No ACPI in the test kernel: a triple fault is its way to reset,
-		// which -no-reboot turns into QEMU's exit.
+		// Without ACPI, the test kernel resets with a triple fault, which
+		// -no-reboot turns into QEMU's exit.
 		KernelArgs: []string{"reboot=t"},
-		// Without ACPI the kernel finds no timer to measure the TSC by, and
+		// Without ACPI the kernel finds no timer to measure the TSC with, and
 		// would fall back to jiffies.
 		TCGTicksArg: "tsc_early_khz",
-		// The checks of one timer against another fail on a busy host, where
-		// the guest stands still now and then; they are for broken hardware.
+		// The kernel checks timers against each other to find broken hardware. On
+		// a busy host, where the guest stalls now and then, the checks fail.
 		TCGKernelArgs: []string{"tsc=reliable", "no_timer_check", "nolapic_timer"},
 		Slowdown:      10,
 		BootBudget:    2500 * time.Millisecond,
 
-		// Not max, whose sizes of XSAVE are not consistent: a kernel under KVM
-		// warns of them.
+		// Not max: its XSAVE sizes are inconsistent, and a kernel under KVM warns
+		// about them.
 		Host: Host{Machine: "q35", CPU: "qemu64,svm=on,npt=on", Module: "kvm_amd", KernelArgs: "no_timer_check"},
 
 		Oops: Oops{
@@ -226,7 +229,8 @@ var table = []Target{
 
 		Oops: Oops{
 			Texts: map[string][]string{
-				// It begins with the address, and dies a dozen lines later.
+				// The report starts with the address, and the kernel dies a dozen lines
+				// later.
 				"kernel-fault":   {"Unable to handle kernel "},
 				"stack-overflow": {"Insufficient stack space to handle exception"},
 				"serror":         {"SError Interrupt on CPU"},
@@ -251,7 +255,7 @@ func Names() []string {
 	return names
 }
 
-// Lookup returns the architecture that the kernel, Debian or Go calls by that
+// Lookup returns the architecture that the kernel, Debian or Go calls by the
 // name.
 func Lookup(name string) (Target, error) {
 	for _, t := range table {
@@ -262,7 +266,7 @@ func Lookup(name string) (Target, error) {
 	return Target{}, fmt.Errorf("unknown architecture %q: known are %s", name, strings.Join(Names(), ", "))
 }
 
-// LookupELF returns the architecture that runs what is in an ELF file.
+// LookupELF returns the architecture that an ELF file is for.
 func LookupELF(machine elf.Machine, order elf.Data) (Target, bool) {
 	for _, t := range table {
 		if t.Machine == machine && t.ByteOrder == order {
@@ -272,17 +276,17 @@ func LookupELF(machine elf.Machine, order elf.Data) (Target, bool) {
 	return Target{}, false
 }
 
-// Quickest returns the architecture that boots soonest under TCG, for what is
-// the same on all of them.
+// Quickest returns the architecture that boots fastest under TCG, for what does
+// not depend on the architecture.
 func Quickest() Target {
 	return slices.MinFunc(table, func(a, b Target) int { return cmp.Compare(a.BootBudget, b.BootBudget) })
 }
 
-// Native tells whether the host is of this architecture.
+// Native reports whether the host is of this architecture.
 func (t Target) Native() bool { return t.GOARCH == runtime.GOARCH }
 
-// Cross returns the value for CROSS_COMPILE: the prefix of the cross tools,
-// or nothing on a host of the same architecture.
+// Cross returns the value for CROSS_COMPILE: the prefix of the cross tools, or
+// nothing on a host of this architecture.
 func (t Target) Cross() string {
 	if t.Native() {
 		return ""
@@ -293,7 +297,7 @@ func (t Target) Cross() string {
 // Triplet returns the compilers' name for it.
 func (t Target) Triplet() string { return strings.TrimSuffix(t.CrossPrefix, "-") }
 
-// BPF returns the compilers' name for BPF programs that run on it.
+// BPF returns the compilers' name for the BPF target of its byte order.
 func (t Target) BPF() string {
 	if t.ByteOrder == elf.ELFDATA2MSB {
 		return "bpfeb"
@@ -301,7 +305,7 @@ func (t Target) BPF() string {
 	return "bpfel"
 }
 
-// GoEnv returns the variables that have Go compile programs for its guest.
+// GoEnv returns the variables that make Go compile programs for its guest.
 func (t Target) GoEnv() []string {
 	env := []string{"CGO_ENABLED=0", "GOOS=linux", "GOARCH=" + t.GOARCH}
 	if t.GoLevel != "" {

@@ -33,15 +33,15 @@ func TestLookup(t *testing.T) {
 			t.Errorf("%q is %q, %v", name, got.Name, err)
 		}
 	}
-	// Callers may do to the list as they like.
+	// Callers may change the list.
 	All()[0].Name = "changed"
 	if All()[0].Name == "changed" {
 		t.Error("All returns the table itself")
 	}
 }
 
-// TestComplete holds that a new target leaves no field out. Those listed are
-// what a machine may do without.
+// TestComplete checks that a new target leaves no field out, except for those
+// that a machine can do without.
 func TestComplete(t *testing.T) {
 	optional := []string{
 		"GoLevel", "Objtool", "Firmware", "FirmwarePackage", "PanicDevice", "KernelArgs", "TCGKernelArgs", "TCGTicksArg",
@@ -76,7 +76,7 @@ func TestComplete(t *testing.T) {
 			t.Errorf("%s is compiled with the prefix %q, want %q", a.Name, a.Cross(), want)
 		}
 	}
-	// What tells targets apart must do so.
+	// These fields tell targets apart.
 	for _, field := range []string{"Name", "Uname", "GOARCH", "CrossPrefix", "Debian", "DebianFlavour", "QEMU"} {
 		seen := map[any]string{}
 		for _, a := range All() {
@@ -89,7 +89,7 @@ func TestComplete(t *testing.T) {
 	}
 }
 
-// TestNames holds that no name is that of two architectures.
+// TestNames checks that no two architectures share a name.
 func TestNames(t *testing.T) {
 	for _, a := range All() {
 		for _, name := range []string{a.Name, a.Uname, a.Debian, a.GOARCH} {

@@ -10,23 +10,24 @@ import (
 	"strings"
 )
 
-// Allowed is one report that is known and does not fail a run.
+// Allowed is a known report that does not fail a run.
 type Allowed struct {
 	// Name is the recogniser whose findings it covers.
 	Name string
-	// Text has to be in the finding's title.
+	// Text must be in the finding's title.
 	Text string
-	// Reason says why that is right.
+	// Reason says why the report is all right.
 	Reason string
 }
 
-// Allowlist is a list of reports that do not fail a run. A panic cannot be
+// Allowlist is a list of reports that do not fail a run. A panic can't be
 // allowed.
 type Allowlist []Allowed
 
-// ParseAllowlist reads a list: one entry a line, as "NAME: TEXT # REASON",
-// with empty lines and lines that start with # between them. An entry without
-// a reason is an error, as is the name of a recogniser that does not exist.
+// ParseAllowlist reads a list with one entry per line, as "NAME: TEXT #
+// REASON". Empty lines and lines that start with # are skipped. An entry
+// without a reason is an error, and so is the name of a recogniser that does
+// not exist.
 func ParseAllowlist(r io.Reader) (Allowlist, error) {
 	var list Allowlist
 	sc := bufio.NewScanner(r)
@@ -35,7 +36,7 @@ func ParseAllowlist(r io.Reader) (Allowlist, error) {
 		if line == "" || line[0] == '#' {
 			continue
 		}
-		// The text itself may hold a #, as in CPU#0.
+		// The text itself may contain a #, as in CPU#0.
 		cut := strings.LastIndex(line, " # ")
 		if cut < 0 {
 			return nil, fmt.Errorf("allowlist, line %d: no reason; want NAME: TEXT # REASON", n)
@@ -56,7 +57,7 @@ func ParseAllowlist(r io.Reader) (Allowlist, error) {
 	return list, nil
 }
 
-// forgivable tells whether findings of that name exist and may be allowed.
+// forgivable reports whether findings of that name exist and may be allowed.
 func forgivable(name string) bool {
 	for i := range recognisers {
 		if recognisers[i].name == name {
@@ -66,9 +67,9 @@ func forgivable(name string) bool {
 	return false
 }
 
-// reason says why a finding is allowed, or nothing when it is not. A report in
-// which there are signs of other trouble is not allowed: it may be two reports
-// that ran into each other.
+// reason returns why a finding is allowed, or nothing if it is not. A report
+// with signs of other trouble is not allowed: it may be two reports that ran
+// into each other.
 func (l Allowlist) reason(f Finding) string {
 	if f.Panic {
 		return ""
@@ -87,17 +88,16 @@ func (l Allowlist) reason(f Finding) string {
 	return ""
 }
 
-// covers tells whether the entry is about such a finding.
+// covers reports whether the entry is about the finding.
 func (a Allowed) covers(f Finding) bool {
 	return a.Name == f.Name && strings.Contains(f.Title, a.Text)
 }
 
-// String returns the entry as it stands in the list.
+// String returns the entry as it is written in the list.
 func (a Allowed) String() string { return a.Name + ": " + a.Text + " # " + a.Reason }
 
-// Unused returns the entries that were of no use for what was found in all runs
-// together: what they are about may be mended, and would go unnoticed when it
-// came back.
+// Unused returns the entries that match none of what all runs found. What they
+// are about may have been fixed, and would go unnoticed if it came back.
 func (l Allowlist) Unused(found []Finding) Allowlist {
 	return slices.DeleteFunc(slices.Clone(l), func(a Allowed) bool {
 		return slices.ContainsFunc(found, func(f Finding) bool { return f.Allowed != "" && a.covers(f) })

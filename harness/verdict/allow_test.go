@@ -34,8 +34,8 @@ func TestParseAllowlist(t *testing.T) {
 	}
 }
 
-// A finding is forgiven only by name and text, and only when there is no sign
-// of anything else in it.
+// A finding is allowed only by name and text, and only if it shows no sign of
+// anything else.
 func TestAllowlist(t *testing.T) {
 	list := Allowlist{{Name: "warning", Text: "benign", Reason: "known"}, {Name: "panic", Text: "benign", Reason: "no"}}
 	tests := []struct {
@@ -57,7 +57,7 @@ func TestAllowlist(t *testing.T) {
 			t.Errorf("%q is allowed for %q, want %q", tt.console, got, tt.want)
 		}
 	}
-	// A bare warning inside a report of another kind is a sign of its own.
+	// A bare warning inside another kind of report is a sign of its own.
 	lockdep := Allowlist{{Name: "lockdep", Text: "suspicious", Reason: "known"}}
 	s := NewScanner(lockdep)
 	_, _ = s.Write([]byte("WARNING: suspicious RCU usage\nWARNING: something else\n"))

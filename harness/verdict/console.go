@@ -13,40 +13,40 @@ import (
 	"github.com/kheaders/kheaders/initramfs/wire"
 )
 
-// The bounds of what is kept of a console, whatever is printed.
+// What is kept of a console is bounded, whatever the guest prints.
 const (
-	// maxPiece is the longest line that is looked at as a whole, in bytes.
-	// A longer one is looked at in pieces that overlap.
+	// maxPiece is the longest line, in bytes, that is matched as a whole. A
+	// longer one is matched in overlapping pieces.
 	maxPiece = 4 << 10
-	// overlap is how much of a piece is looked at again with the next one.
-	// No recogniser needs more.
+	// overlap is how much of a piece is matched again with the next one. No
+	// recogniser needs more.
 	overlap = 256
 	// maxKept is how much is kept of each line, in bytes.
 	maxKept = 256
-	// maxReport is how many lines belong to a report at most. An oops under
-	// KASAN needs about 40.
+	// maxReport is the largest number of lines in a report. An oops under KASAN
+	// needs about 40.
 	maxReport = 48
-	// maxFindings is how many reports are kept. The rest is counted.
+	// maxFindings is how many reports are kept. The rest are counted.
 	maxFindings = 16
 	// maxRecent is how many of the last lines are kept.
 	maxRecent = 8
 )
 
-// Console is what is known of the console.
+// Console is what the console showed.
 type Console struct {
-	// Bytes counts what was printed.
+	// Bytes counts the bytes that were printed.
 	Bytes int64
-	// Findings are the reports in order, at most 16; Dropped counts those
-	// that found no room. A panic is always among the findings.
+	// Findings are the reports in order, at most 16. Dropped counts those that
+	// did not fit. A panic is always among the findings.
 	Findings []Finding
 	Dropped  int
 	// Recent are the last lines that were not empty, at most 8.
 	Recent []string
 }
 
-// Scanner finds the kernel's reports in a console's bytes. It takes any bytes
+// Scanner finds the kernel's reports in a console's bytes. It takes any bytes,
 // in pieces of any size, and its memory is bounded. It is safe for concurrent
-// use, since console and events come on different goroutines.
+// use, because console and events arrive on different goroutines.
 type Scanner struct {
 	allow Allowlist
 	table []recogniser
@@ -57,13 +57,13 @@ type Scanner struct {
 	test string
 	// marked says that tests announce themselves on the console.
 	marked bool
-	// open is the report that lines are added to; rank is the place in the
-	// table of the recogniser that named it.
+	// open is the report that lines are added to. rank is the index in the table
+	// of the recogniser that named it.
 	open *Finding
 	rank int
 	left int
-	// continued says that the buffer's start was looked at already, as the
-	// end of a piece that seen says the recogniser of.
+	// continued says that the start of the buffer was matched already, as the
+	// end of a piece. seen is the recogniser of that piece.
 	continued bool
 	seen      int
 }
@@ -77,7 +77,7 @@ func newScanner(allow Allowlist, table []recogniser) *Scanner {
 	return &Scanner{allow: allow, table: table, seen: len(table)}
 }
 
-// SetTest tells which test is running now; empty means none.
+// SetTest says which test is running now; empty means none.
 func (s *Scanner) SetTest(name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -117,9 +117,9 @@ func (s *Scanner) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// Console returns what has been found. It is for the end of a run: a line that
-// has not ended yet is looked at as it stands, and what comes later begins
-// another one.
+// Console returns what has been found. It is meant for the end of a run: an
+// unfinished line is matched as far as it goes, and later bytes start a new
+// one.
 func (s *Scanner) Console() Console {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -137,18 +137,18 @@ func (s *Scanner) Console() Console {
 
 // flush ends the line in the buffer.
 func (s *Scanner) flush() {
-	// After a long line, the overlap alone is nothing new.
+	// After a long line, the overlap alone has been matched before.
 	if len(s.buf) > 0 && (!s.continued || len(s.buf) > overlap) {
 		s.line(string(s.buf))
 	}
 	s.buf, s.continued, s.seen = s.buf[:0], false, len(s.table)
 }
 
-// stamp matches what printk puts before a line: the level when it is raw, the
-// time, and the task or CPU under CONFIG_PRINTK_CALLER.
+// stamp matches what printk puts before a line: the level if the line is raw,
+// the time, and the task or CPU under CONFIG_PRINTK_CALLER.
 var stamp = regexp.MustCompile(`^(?:<\d+>)?\[ *(\d+\.\d+)\](?:\[ *[TC]\d+\])? ?`)
 
-// line looks at one line, or one piece of a long one.
+// line handles one line, or one piece of a long one.
 func (s *Scanner) line(raw string) {
 	text, uptime := raw, -1.0
 	if m := stamp.FindStringSubmatch(raw); m != nil {
@@ -175,7 +175,7 @@ func (s *Scanner) line(raw string) {
 		}
 	}
 	// The end of a long line matters as little as its middle, unless a
-	// recogniser hit there.
+	// recogniser matched there.
 	kept := clip(Printable(raw[:min(len(raw), 2*maxKept)]), maxKept)
 	if rank < len(s.table) {
 		kept = s.around(raw, rank)
@@ -189,7 +189,7 @@ func (s *Scanner) line(raw string) {
 	case rank == len(s.table):
 		s.keep(kept)
 	case s.continued && rank == s.seen:
-		// Most likely the same text, in the part that is looked at twice.
+		// Most likely the same text, in the part that is matched twice.
 	default:
 		s.found(&s.table[rank], rank, kept, uptime)
 	}
@@ -199,11 +199,11 @@ func (s *Scanner) line(raw string) {
 	}
 }
 
-// found notes that a recogniser knew the line.
+// found records that a recogniser matched the line.
 func (s *Scanner) found(r *recogniser, rank int, kept string, uptime float64) {
 	title := clip(stamp.ReplaceAllString(kept, ""), maxKept)
 	if s.open != nil && !r.panic && !s.opens(r) {
-		// One report, several signs of it: the most telling one names it.
+		// This is one report with several signs. The most telling one names it.
 		if rank < s.rank {
 			s.open.Name, s.open.Title, s.rank = r.name, title, rank
 		}
@@ -218,8 +218,8 @@ func (s *Scanner) found(r *recogniser, rank int, kept string, uptime float64) {
 	s.rank, s.left = rank, maxReport
 	if len(s.con.Findings) == maxFindings {
 		s.con.Dropped++
-		// The kernel's end is worth more than the last of many warnings. Any
-		// other report is followed to its end, to be counted once.
+		// A panic is worth more than the last of many warnings. Any other report
+		// is followed to its end, so that it is counted once.
 		if !r.panic || s.con.Findings[maxFindings-1].Panic {
 			s.open = &f
 			return
@@ -231,8 +231,8 @@ func (s *Scanner) found(r *recogniser, rank int, kept string, uptime float64) {
 	s.keep(kept)
 }
 
-// opens tells whether a recogniser's line begins a report of its own while
-// another is open. What stands right behind "cut here" belongs to it.
+// opens reports whether a recogniser's line starts a report of its own while
+// another is open. A line right after "cut here" belongs to that.
 func (s *Scanner) opens(r *recogniser) bool {
 	return r.starts && s.open.Name != "cut-here"
 }
@@ -248,8 +248,7 @@ func (s *Scanner) keep(line string) {
 	}
 }
 
-// around cuts what is kept of a long line so that the text that was recognised
-// is in it.
+// around clips a long line so that the recognised text stays in it.
 func (s *Scanner) around(raw string, rank int) string {
 	at := 0
 	for _, text := range s.table[rank].any {
@@ -261,7 +260,7 @@ func (s *Scanner) around(raw string, rank int) string {
 	from := 0
 	if at > maxKept/2 {
 		from = at
-		// A timestamp or a name before it belongs to it.
+		// Keep the timestamp or the name before it.
 		if i := strings.LastIndexByte(raw[at-maxKept/4:at], '['); i >= 0 {
 			from = at - maxKept/4 + i
 		}

@@ -10,7 +10,7 @@ import (
 	"github.com/kheaders/kheaders/harness/target"
 )
 
-// scan gives the findings in a console that comes in one piece.
+// scan returns the findings in a console that arrives in one piece.
 func scan(t *testing.T, table []recogniser, console string) []Finding {
 	t.Helper()
 	s := newScanner(nil, table)
@@ -20,8 +20,8 @@ func scan(t *testing.T, table []recogniser, console string) []Finding {
 	return s.Console().Findings
 }
 
-// samples are lines as kernels print them, by the recogniser that must name
-// them.
+// samples are lines as kernels print them, by the name of the recogniser that
+// must match them.
 var samples = map[string][]string{
 	"panic": {
 		"Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)",
@@ -117,7 +117,7 @@ var samples = map[string][]string{
 }
 
 // Each recogniser has samples, gives them its name, and is needed for that:
-// without it they get another name or none.
+// without it, they get another name or none.
 func TestRecognisers(t *testing.T) {
 	for i, r := range recognisers {
 		if len(samples[r.name]) == 0 {
@@ -150,7 +150,7 @@ func TestRecognisers(t *testing.T) {
 	}
 }
 
-// What architectures have words for is known here.
+// The recognisers know the words of all architectures.
 func TestWords(t *testing.T) {
 	for _, a := range target.All() {
 		for name, texts := range a.Oops.Texts {
@@ -167,7 +167,7 @@ func TestWords(t *testing.T) {
 	}
 }
 
-// What healthy kernels print is not taken for trouble.
+// What healthy kernels print is not mistaken for trouble.
 func TestRecognisersHealthy(t *testing.T) {
 	healthy := []string{
 		"Kernel command line: console=hvc0 panic=-1 oops=panic",

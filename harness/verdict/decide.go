@@ -14,7 +14,7 @@ import (
 // maxProblems is how many problems a result lists.
 const maxProblems = 32
 
-// problem is one thing that stands against a pass.
+// problem is one reason against a pass.
 type problem struct {
 	verdict Verdict
 	text    string
@@ -24,13 +24,13 @@ type problem struct {
 type judge struct {
 	Evidence
 	problems []problem
-	// without is the rule that is left out, as rule names it, for the test
-	// that every rule is needed.
+	// without is a rule to leave out, as named by rule, for the test that every
+	// rule is needed.
 	without string
 }
 
-// Decide gives the verdict. Each rule looks for its own kind of trouble; all
-// that they find is listed, and [Precedence] says which one decides.
+// Decide returns the verdict. Each rule looks for its own kind of trouble. All
+// that they find is listed, and [Precedence] says what decides.
 func Decide(e Evidence) Result { return decide(e, "") }
 
 // decide is Decide without one rule.
@@ -65,14 +65,14 @@ func decide(e Evidence, without string) Result {
 	return res
 }
 
-// add notes a problem.
+// add records a problem.
 func (j *judge) add(v Verdict, format string, args ...any) {
 	if rule(v, format) != j.without {
 		j.problems = append(j.problems, problem{v, fmt.Sprintf(format, args...)})
 	}
 }
 
-// rule names a rule by what it says.
+// rule names a rule by its verdict and text.
 func rule(v Verdict, format string) string { return string(v) + ": " + format }
 
 // console judges what the kernel printed.
@@ -139,7 +139,7 @@ func (j *judge) ended(spoke bool) {
 	said := qemuError(x.Stderr)
 	switch {
 	case x.Code < 0 || strings.Contains(said, "terminating on signal"):
-		// QEMU takes SIGTERM for a request, and exits with 0.
+		// QEMU treats SIGTERM as a request, and exits with 0.
 		j.add(InfraError, "QEMU was ended by a signal that was not ours%s%s", because(x.Signal), because(said))
 	case x.Code == 0:
 	case x.Code == 1 && said == "" && (spoke || j.Console.Bytes > 0):
@@ -149,7 +149,7 @@ func (j *judge) ended(spoke bool) {
 	}
 }
 
-// protocol judges whether the guest's report is a whole one.
+// protocol judges whether the guest's report is complete.
 func (j *judge) protocol() {
 	r := &j.Record
 	if r.Hello && r.Version != wire.Version {
@@ -180,7 +180,7 @@ func (j *judge) protocol() {
 	}
 }
 
-// tests judges the tests, against what was declared.
+// tests compares the tests with what was declared.
 func (j *judge) tests() {
 	if len(j.Declared) == 0 {
 		j.add(MissingResults, "no test is declared: a run without tests proves nothing")
@@ -199,7 +199,7 @@ func (j *judge) tests() {
 				passed++
 			}
 		case StatusFail:
-			// Its subtest says more than a parent can.
+			// The subtest says more than its parent can.
 			if !j.failedBelow(t.Name) {
 				j.add(TestFailed, "%s failed%s", t.Name, because(lastWords(t.Output)))
 			}
@@ -233,7 +233,7 @@ func (j *judge) binary() {
 	}
 }
 
-// digest judges what was read in the guest.
+// digest judges what the guest read.
 func (j *judge) digest() {
 	if j.SHA256 == "" {
 		j.add(InfraError, "the host took no digest of the archive")
@@ -249,14 +249,14 @@ func (j *judge) digest() {
 			j.add(TestFailed, "the guest read headers with sha256 %s, the host packed %s", clip(a.Value, 64), j.SHA256)
 		}
 	}
-	// When results are missing anyway, that is the thing to say.
+	// If results are missing anyway, that says enough.
 	missing := func(p problem) bool { return p.verdict == MissingResults }
 	if !found && !slices.ContainsFunc(j.problems, missing) {
 		j.add(TestFailed, "the guest did not report the sha256 of its headers")
 	}
 }
 
-// guestDigest is the digest that the guest reported: the wrong one, if it
+// guestDigest returns the digest that the guest reported, or a wrong one if it
 // reported several.
 func (j *judge) guestDigest() string {
 	digest := ""
@@ -279,14 +279,14 @@ func (j *judge) all() []Test {
 	return tests
 }
 
-// failedBelow tells whether one of a test's subtests failed.
+// failedBelow reports whether one of a test's subtests failed.
 func (j *judge) failedBelow(name string) bool {
 	return slices.ContainsFunc(j.Record.Tests, func(t Test) bool {
 		return t.Status == StatusFail && strings.HasPrefix(t.Name, name+"/")
 	})
 }
 
-// unfinished names the test that ran last and did not end.
+// unfinished returns the name of the test that started last and did not end.
 func (j *judge) unfinished() string {
 	for _, t := range slices.Backward(j.Record.Tests) {
 		if t.Status == StatusUnfinished {
@@ -296,7 +296,7 @@ func (j *judge) unfinished() string {
 	return ""
 }
 
-// crash finds the line by which Go's runtime tells why it ended a program.
+// crash finds the line in which Go's runtime says why it ended a program.
 func (j *judge) crash() string {
 	outputs := []string{j.Record.Output}
 	for _, t := range slices.Backward(j.Record.Tests) {
@@ -312,7 +312,7 @@ func (j *judge) crash() string {
 	return ""
 }
 
-// last says what the guest was doing, from its events, or else from its
+// last says what the guest was doing, going by its events, or else by its
 // console.
 func (j *judge) last() string {
 	if s := j.unfinished(); s != "" {
@@ -343,10 +343,10 @@ func because(s string) string {
 	return ": " + s
 }
 
-// seconds writes a limit.
+// seconds formats a limit.
 func seconds(s float64) string { return fmt.Sprintf("%.4g s", s) }
 
-// qemuError is the first line that QEMU printed and that is no warning.
+// qemuError returns the first line from QEMU that is not a warning.
 func qemuError(stderr string) string {
 	for line := range strings.Lines(stderr) {
 		if line = strings.TrimSpace(line); line != "" && !strings.Contains(line, "warning: ") {
@@ -356,8 +356,8 @@ func qemuError(stderr string) string {
 	return ""
 }
 
-// lastWords is the last line of a failed test's output that says something:
-// not what package testing prints around it.
+// lastWords returns the last line of a failed test's output that says
+// something, rather than what package testing prints around it.
 func lastWords(output string) string {
 	words := ""
 	for line := range strings.Lines(output) {
@@ -371,7 +371,7 @@ func lastWords(output string) string {
 	return words
 }
 
-// summary is the reason of a pass.
+// summary returns the reason for a pass.
 func summary(tests []Test, allowed int) string {
 	passed, skipped := 0, 0
 	for _, t := range tests {

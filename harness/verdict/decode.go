@@ -21,7 +21,7 @@ const (
 	maxName = 512
 )
 
-// errTooLong is the fault of a line longer than wire.MaxLine.
+// errTooLong says that a line is longer than wire.MaxLine.
 var errTooLong = fmt.Errorf("longer than %d bytes", wire.MaxLine)
 
 // Line is one line from the event port: an event, or what was wrong with it.
@@ -34,13 +34,13 @@ type Line struct {
 	Raw string
 }
 
-// Decoder splits the byte stream of the event port into lines and decodes
-// them. It accepts any bytes in pieces of any size, and holds at most
-// wire.MaxLine bytes. It is not safe for concurrent use.
+// Decoder splits the byte stream of the event port into lines and decodes them.
+// It accepts any bytes, in pieces of any size, and buffers at most wire.MaxLine
+// bytes. It is not safe for concurrent use.
 type Decoder struct {
 	handle func(Line)
 	buf    []byte
-	// over says that buf holds the start of a line that is too long.
+	// over says that buf has the start of a line that is too long.
 	over bool
 }
 
@@ -63,8 +63,8 @@ func (d *Decoder) Write(p []byte) (int, error) {
 	}
 }
 
-// Close ends the stream. What stands behind the last newline is a line cut
-// short, and thus malformed.
+// Close ends the stream. Anything after the last newline is a truncated line,
+// and thus malformed.
 func (d *Decoder) Close() error {
 	if len(d.buf) > 0 {
 		d.end(io.ErrUnexpectedEOF)
@@ -74,7 +74,7 @@ func (d *Decoder) Close() error {
 
 // take adds part of a line.
 func (d *Decoder) take(p []byte) {
-	// The newline counts as well, hence the one byte less.
+	// The newline counts as well, so there is one byte less.
 	if room := wire.MaxLine - 1 - len(d.buf); len(p) > room {
 		d.over = true
 		p = p[:room]
@@ -100,9 +100,9 @@ func (d *Decoder) end(err error) {
 	d.handle(line)
 }
 
-// decode reads one event. Fields that we do not know are an error, since
-// guest and host are built together, except in the greeting of a guest that
-// speaks another version: that one has to be understood to be refused.
+// decode reads one event. Unknown fields are an error, because guest and host
+// are built together. The exception is the greeting of a guest that speaks
+// another version: we must understand it to refuse it.
 func decode(line []byte) (wire.Event, error) {
 	if len(bytes.TrimSpace(line)) == 0 {
 		return wire.Event{}, errors.New("an empty line")
@@ -112,7 +112,7 @@ func decode(line []byte) (wire.Event, error) {
 	var e wire.Event
 	err := dec.Decode(&e)
 	if err == nil {
-		// Nothing may stand behind the object.
+		// Nothing may follow the object.
 		if _, more := dec.Token(); !errors.Is(more, io.EOF) {
 			return wire.Event{}, errors.New("more than one JSON value")
 		}
@@ -125,7 +125,7 @@ func decode(line []byte) (wire.Event, error) {
 	return wire.Event{}, fmt.Errorf("no event: %w", err)
 }
 
-// valid tells whether an event has what its kind needs.
+// valid reports whether an event has what its kind needs.
 func valid(e wire.Event) error {
 	if e.Uptime < 0 || e.Elapsed < 0 {
 		return fmt.Errorf("%s with a negative time", e.Kind)
@@ -158,8 +158,8 @@ func valid(e wire.Event) error {
 	return nil
 }
 
-// named tells whether s can be the name of a test or a fact: not empty, of
-// bounded length, in printing characters without spaces, as package testing
+// named reports whether s can be the name of a test or a fact: not empty, of
+// bounded length, and of printing characters without spaces, as package testing
 // makes them.
 func named(s string) bool {
 	if s == "" || len(s) > maxName {

@@ -14,7 +14,7 @@ import (
 	"github.com/kheaders/kheaders/initramfs/wire"
 )
 
-// decodeAll decodes a stream that comes in pieces.
+// decodeAll decodes a stream that arrives in pieces.
 func decodeAll(t *testing.T, stream []byte, size int) []Line {
 	t.Helper()
 	var lines []Line
@@ -39,7 +39,7 @@ func TestDecoder(t *testing.T) {
 		name string
 		in   string
 		want wire.Event
-		// err is in the error, when the line is malformed.
+		// err must be in the error, if the line is malformed.
 		err string
 	}{
 		{name: "hello", in: `{"kind":"hello","uptime":0.5,"version":1}`, want: wire.Event{Kind: wire.KindHello, Uptime: 0.5, Version: 1}},

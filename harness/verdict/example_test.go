@@ -11,8 +11,8 @@ import (
 	"github.com/kheaders/kheaders/harness/verdict"
 )
 
-// A kernel's console on its own: what it reports is a finding, whatever the rest
-// of the run was like.
+// A console can be scanned on its own: what the kernel reports is a finding,
+// whatever the rest of the run was like.
 func ExampleScanner() {
 	console := strings.NewReader("[    1.0] all is well\n[    2.0] Kernel panic - not syncing: Attempted to kill init!\n")
 	scanner := verdict.NewScanner(nil)

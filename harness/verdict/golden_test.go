@@ -42,7 +42,7 @@ type canned struct {
 	} `json:"exit"`
 }
 
-// gather takes a canned run's evidence, the way a pipeline does.
+// gather collects a canned run's evidence, the way the pipeline does.
 func gather(t *testing.T, ar *txtar.Archive) Evidence {
 	t.Helper()
 	section := func(name string) []byte {
@@ -127,8 +127,8 @@ func TestGolden(t *testing.T) {
 			res := Decide(gather(t, ar))
 			seen[res.Verdict] = true
 
-			// The name says which verdict the run must get, so that -update
-			// cannot bless a wrong one.
+			// The file's name says which verdict the run must get, so that -update
+			// can't bless a wrong one.
 			if base := filepath.Base(file); !strings.HasPrefix(base, string(res.Verdict)) {
 				t.Errorf("the verdict is %s: %s", res.Verdict, res.Reason)
 			}

@@ -9,25 +9,25 @@ import (
 	"github.com/kheaders/kheaders/harness/target"
 )
 
-// recogniser knows one kind of line by which a kernel reports trouble. The
-// forms are those that Linux 4.19 to 6.19 print; lines are matched without
-// their timestamp, and anywhere in the line, since a console line may begin
-// with something that a program left unfinished.
+// recogniser matches one kind of line in which a kernel reports trouble, in the
+// forms that Linux 4.19 to 6.19 print. Lines are matched without their
+// timestamp, and anywhere in the line, because a console line may begin with
+// something that a program left unfinished.
 type recogniser struct {
-	// name is what a finding is called.
+	// name is the name of the finding.
 	name string
-	// any are texts of which one has to be in the line.
+	// any are texts, one of which must be in the line.
 	any []string
-	// also, when it is set, has to match as well.
+	// also, if set, must match as well.
 	also *regexp.Regexp
-	// panic says that the kernel is at its end.
+	// panic says that the kernel panicked.
 	panic bool
-	// starts says that the line begins a report of its own, even inside
-	// another one.
+	// starts says that the line starts a report of its own, even inside another
+	// one.
 	starts bool
 }
 
-// Patterns for the recognisers whose texts are not enough.
+// Patterns for the recognisers that need more than texts.
 var (
 	// "DEBUG:" is not a bug.
 	reBug        = regexp.MustCompile(`(^|[^E])BUG:`)
@@ -40,9 +40,10 @@ var (
 	reUnsafeLock = regexp.MustCompile(`WARNING: \S+-safe -> \S+-unsafe lock order detected`)
 )
 
-// recognisers is the table. The first that matches gives the finding its name,
-// hence the specific ones stand before the general. Those without a text have
-// it from the architectures: a kernel is searched for the words of all.
+// recognisers is the table. The first one that matches names the finding, so
+// the specific ones come before the general ones. Those without a text get
+// theirs from the architectures: every kernel is searched for the words of all
+// of them.
 var recognisers = withWords([]recogniser{
 	{name: "panic", any: []string{"Kernel panic - not syncing"}, panic: true},
 	{name: "early-panic", panic: true},
@@ -102,11 +103,11 @@ var recognisers = withWords([]recogniser{
 	{name: "bug", any: []string{"BUG:"}, also: reBug, starts: true},
 	{name: "warning", any: []string{"WARNING:"}},
 	{name: "cut-here", any: []string{"------------[ cut here ]------------"}, starts: true},
-	// The last resort: somebody dumped a stack, whatever the reason.
+	// The last resort: somebody dumped a stack, for whatever reason.
 	{name: "stack-trace"},
 })
 
-// withWords adds to a table the words that architectures have of their own.
+// withWords adds the architectures' own words to the table.
 func withWords(table []recogniser) []recogniser {
 	for i, r := range table {
 		for _, t := range target.All() {
@@ -116,7 +117,7 @@ func withWords(table []recogniser) []recogniser {
 	return table
 }
 
-// matches tells whether the recogniser knows the line.
+// matches reports whether the recogniser matches the line.
 func (r *recogniser) matches(line string) bool {
 	for _, text := range r.any {
 		if strings.Contains(line, text) {

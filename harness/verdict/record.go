@@ -10,7 +10,7 @@ import (
 	"github.com/kheaders/kheaders/initramfs/wire"
 )
 
-// The bounds of what is kept of a guest, whatever it sends.
+// What is kept of a guest is bounded, whatever it sends.
 const (
 	maxTests    = 1024
 	maxOutput   = 8 << 10
@@ -20,43 +20,43 @@ const (
 	maxBreach   = 1 << 10
 )
 
-// AttrSHA256 is the key of the fact that proves the headers: the digest in hex
-// of /proc/kheaders.tar.xz as the guest read it.
+// AttrSHA256 is the key of the fact that proves the headers: the hex digest of
+// /proc/kheaders.tar.xz as the guest read it.
 const AttrSHA256 = "sha256"
 
-// notApplicable matches the line that makes a skip a typed one, with or
-// without the position that package testing puts before it.
+// notApplicable matches the line that makes a skip a typed one, with or without
+// the position that package testing puts in front.
 var notApplicable = regexp.MustCompile(`(?m)^[ \t]*(?:\S+\.go:\d+: )?not-applicable:[ \t]*(\S.*)$`)
 
-// Record is what is known of the guest's events.
+// Record is what the guest's events say.
 type Record struct {
-	// Hello says that the agent spoke; Version and HelloUptime are from its
-	// greeting.
+	// Hello says that the agent reported in; Version and HelloUptime are from
+	// its greeting.
 	Hello       bool
 	Version     int
 	HelloUptime float64
-	// Exit says that the test binary's end was reported, with ExitCode and
+	// Exit says that the agent reported the test binary's end, with ExitCode and
 	// ExitError.
 	Exit      bool
 	ExitCode  int
 	ExitError string
-	// Done says that the last event was seen.
+	// Done says that the final event arrived.
 	Done bool
 	// Fail is the agent's first report of a failure of its own.
 	Fail string
 	// Deadline says that the agent ended the tests because the plan's deadline
 	// had passed.
 	Deadline bool
-	// Tests and Attrs are in the order of their first mention.
+	// Tests and Attrs are in the order in which they were first mentioned.
 	Tests []Test
 	Attrs []Attr
-	// Output is the end of what the test binary printed outside of a test,
-	// at most 8 KiB.
+	// Output is the end of what the test binary printed outside of tests, at
+	// most 8 KiB.
 	Output string
-	// Malformed counts the lines that were no event.
+	// Malformed counts the lines that were not events.
 	Malformed int
-	// Breaches are departures from what a healthy guest sends, in order, at
-	// most 16; BreachCount counts all of them.
+	// Breaches are deviations from what a healthy guest sends, in order, at most
+	// 16. BreachCount counts all of them.
 	Breaches    []string
 	BreachCount int
 	// Last is the last event in words, to say what the guest did last.
@@ -67,10 +67,10 @@ type Record struct {
 // for concurrent use.
 type Recorder struct {
 	rec Record
-	// tests maps a name to its place in order.
+	// tests maps a name to its index in order.
 	tests map[string]int
 	order []*recorded
-	// running are the tests that have started and not ended, in order.
+	// running are the tests that have started but not ended, in order.
 	running []string
 	output  tail
 }
@@ -87,7 +87,7 @@ type recorded struct {
 // NewRecorder returns a recorder that has seen nothing.
 func NewRecorder() *Recorder { return &Recorder{tests: map[string]int{}} }
 
-// Current is the test that started last and has not ended, or empty.
+// Current returns the test that started last and has not ended, or empty.
 func (r *Recorder) Current() string {
 	if len(r.running) == 0 {
 		return ""
@@ -95,14 +95,14 @@ func (r *Recorder) Current() string {
 	return r.running[len(r.running)-1]
 }
 
-// Running is the top-level test that Current belongs to, or empty.
+// Running returns the top-level test that Current belongs to, or empty.
 func (r *Recorder) Running() string {
 	top, _, _ := strings.Cut(r.Current(), "/")
 	return top
 }
 
-// Add takes the next line. When it ended a test, that test is returned, for
-// the progress on a terminal.
+// Add takes the next line. If it ended a test, Add returns that test, to show
+// progress on a terminal.
 func (r *Recorder) Add(l Line) *Test {
 	if l.Err != nil {
 		r.rec.Malformed++
@@ -167,7 +167,7 @@ func (r *Recorder) Record() Record {
 	return rec
 }
 
-// start notes the start of a test.
+// start records the start of a test.
 func (r *Recorder) start(e wire.Event) {
 	if _, ok := r.tests[e.Test]; ok {
 		r.breach("%s started twice", e.Test)
@@ -190,7 +190,7 @@ func (r *Recorder) start(e wire.Event) {
 	r.running = append(r.running, e.Test)
 }
 
-// end notes the end of a test.
+// end records the end of a test.
 func (r *Recorder) end(e wire.Event) *Test {
 	i, ok := r.tests[e.Test]
 	if !ok {
@@ -217,8 +217,8 @@ func (r *Recorder) end(e wire.Event) *Test {
 	return &test
 }
 
-// known returns the test that an event speaks of, and notes when it has not
-// started.
+// known returns the test that an event is about, and records a breach if it has
+// not started.
 func (r *Recorder) known(e wire.Event) *recorded {
 	i, ok := r.tests[e.Test]
 	if !ok {
@@ -228,7 +228,7 @@ func (r *Recorder) known(e wire.Event) *recorded {
 	return r.order[i]
 }
 
-// attr notes a fact.
+// attr records a fact.
 func (r *Recorder) attr(e wire.Event) {
 	if len(r.rec.Attrs) == maxAttrs {
 		r.breach("more than %d facts, %s among them", maxAttrs, e.Key)
@@ -237,7 +237,7 @@ func (r *Recorder) attr(e wire.Event) {
 	r.rec.Attrs = append(r.rec.Attrs, Attr{Test: e.Test, Key: e.Key, Value: clip(e.Value, maxValue)})
 }
 
-// breach notes that the guest did what a healthy one does not.
+// breach records that the guest did something that a healthy one does not do.
 func (r *Recorder) breach(format string, args ...any) {
 	r.rec.BreachCount++
 	if len(r.rec.Breaches) < maxBreaches {
@@ -245,7 +245,7 @@ func (r *Recorder) breach(format string, args ...any) {
 	}
 }
 
-// test is the result as far as it is known.
+// test returns the result as far as it is known.
 func (t *recorded) test() Test {
 	out := Test{Name: t.name, Status: t.status, Seconds: t.seconds, Output: t.output.String()}
 	if t.status == StatusSkip {
@@ -285,15 +285,15 @@ func (t *tail) add(s string) {
 		s, t.cut, t.buf = s[over:], true, t.buf[:0]
 	}
 	t.buf = append(t.buf, s...)
-	// Cutting at twice the bound keeps the copying linear.
+	// Cutting only at twice the bound keeps the copying linear.
 	if len(t.buf) > 2*maxOutput {
 		t.buf = append(t.buf[:0], t.buf[len(t.buf)-maxOutput:]...)
 		t.cut = true
 	}
 }
 
-// String returns at most maxOutput bytes, from the start of a line when
-// something had to go.
+// String returns at most maxOutput bytes. If something had to go, they start at
+// the start of a line.
 func (t *tail) String() string {
 	b, cut := t.buf, t.cut
 	if len(b) > maxOutput {

@@ -37,7 +37,7 @@ func healthy() Evidence {
 	return Evidence{Declared: []string{"TestA"}, SHA256: "00", Record: r.Record()}
 }
 
-// Every verdict that Decide can give beats those behind it in the list.
+// Every verdict that Decide can give beats those after it in the list.
 func TestPrecedence(t *testing.T) {
 	spoil := map[Verdict]func(*Evidence){
 		KernelPanic: func(e *Evidence) {
@@ -76,7 +76,7 @@ func TestPrecedence(t *testing.T) {
 			}
 		}
 	}
-	// An interrupted boot is ours to explain.
+	// An interrupted boot is not the guest's fault.
 	if res := Decide(Evidence{SHA256: "00", Exit: Exit{Killed: KilledInterrupt}}); res.Verdict != InfraError {
 		t.Errorf("an interrupted boot is %s", res.Verdict)
 	}
@@ -103,8 +103,8 @@ func TestFailedCell(t *testing.T) {
 	}
 }
 
-// A passing second report does not heal a failure, and a failing one spoils a
-// pass.
+// A second report that passes does not undo a failure, and one that fails
+// spoils a pass.
 func TestSecondEnd(t *testing.T) {
 	for _, order := range [][]wire.Status{{wire.StatusPass, wire.StatusFail}, {wire.StatusFail, wire.StatusPass}} {
 		r := NewRecorder()
@@ -146,7 +146,7 @@ func TestCurrent(t *testing.T) {
 	}
 }
 
-// Whatever a guest sends, what is kept of it is bounded, and the excess is a
+// Whatever a guest sends, the memory for it is bounded, and the excess is a
 // breach.
 func TestRecorderBounds(t *testing.T) {
 	r := NewRecorder()

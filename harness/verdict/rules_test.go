@@ -19,8 +19,9 @@ import (
 	"github.com/kheaders/kheaders/initramfs/wire"
 )
 
-// calls returns the arguments of each call of a method in a file of ours, as in
-// j.add(TestFailed, "format", …): identifiers by name, strings by value.
+// calls returns the arguments of each call of a method in one of our files,
+// such as j.add(TestFailed, "format", …): identifiers by name, strings by
+// value.
 func calls(t *testing.T, file, method string) [][]string {
 	t.Helper()
 	tree, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
@@ -56,7 +57,7 @@ func calls(t *testing.T, file, method string) [][]string {
 	return found
 }
 
-// goldens returns the canned runs with the results that they must have.
+// goldens returns the canned runs with the results that they must get.
 func goldens(t *testing.T) map[string]*txtar.Archive {
 	t.Helper()
 	files, err := filepath.Glob("testdata/golden/*.txtar")
@@ -72,8 +73,8 @@ func goldens(t *testing.T) map[string]*txtar.Archive {
 	return all
 }
 
-// Each rule has words of its own, and without it some canned run gets another
-// result than it must have: no rule can be lost unnoticed.
+// Each rule has its own words, and without it some canned run gets another
+// result. So no rule can get lost unnoticed.
 func TestEveryRuleIsNeeded(t *testing.T) {
 	all := goldens(t)
 	want := map[string]string{}
@@ -107,8 +108,8 @@ func TestEveryRuleIsNeeded(t *testing.T) {
 	}
 }
 
-// Each departure from the protocol that a recorder notes is in some canned run,
-// or in one of those too long to be canned.
+// Each breach of the protocol that a recorder notes is in some canned run, or
+// in one of those that are too long to be canned.
 func TestEveryBreachIsSeen(t *testing.T) {
 	tests, facts := NewRecorder(), NewRecorder()
 	for _, r := range []*Recorder{tests, facts} {
@@ -154,7 +155,7 @@ func TestUnused(t *testing.T) {
 	}
 	found := []Finding{
 		{Name: "warning", Title: "WARNING: a", Allowed: "of use"},
-		// Not allowed, for whatever reason: it has used no entry.
+		// Not allowed, for whatever reason: it used no entry.
 		{Name: "warning", Title: "WARNING: b"},
 	}
 	var got []string

@@ -14,8 +14,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// However a console is cut into pieces, and whatever ends its lines, the same
-// is found in it.
+// The findings do not depend on how a console is cut into pieces or how its
+// lines end.
 func TestScannerPieces(t *testing.T) {
 	console := strings.Repeat("[    0.100000] harmless\n", 300) +
 		"[    1.000000] BUG: KASAN: use-after-free in f+0x1/0x2\r\n" +
@@ -50,7 +50,7 @@ func TestScannerPieces(t *testing.T) {
 	}
 }
 
-// A report is found wherever it begins in a long line, once.
+// A report in a long line is found once, wherever it starts.
 func TestScannerLongLine(t *testing.T) {
 	const text = "Kernel panic - not syncing: deep in noise"
 	for _, at := range []int{0, 1, 120, 200, maxPiece - overlap - 1, maxPiece - overlap, maxPiece - 20, maxPiece - 1, maxPiece, maxPiece + 1, 3*maxPiece - 10} {
@@ -68,8 +68,8 @@ func TestScannerLongLine(t *testing.T) {
 	}
 }
 
-// One report with several telling lines is one finding, named by the most
-// telling of them; a second report is a second finding.
+// One report with several telling lines is one finding, named after the most
+// telling of them. A second report is a second finding.
 func TestScannerReports(t *testing.T) {
 	tests := []struct {
 		name    string
@@ -137,7 +137,7 @@ func TestScannerReports(t *testing.T) {
 	}
 }
 
-// A flood of warnings does not hide the panic behind it.
+// A flood of warnings does not hide the panic after it.
 func TestScannerFlood(t *testing.T) {
 	console := strings.Repeat("------------[ cut here ]------------\nWARNING: CPU: 0 PID: 1 at a.c:1 f\n", 3*maxFindings) +
 		"Kernel panic - not syncing: panic_on_warn set\n" + "Kernel panic - not syncing: again\n"
@@ -195,7 +195,7 @@ func TestScannerMemory(t *testing.T) {
 	}
 }
 
-// The last lines are kept, those that say nothing are not.
+// The last lines are kept, except for empty ones.
 func TestScannerRecent(t *testing.T) {
 	s := NewScanner(nil)
 	for i := range 2 * maxRecent {
@@ -207,8 +207,8 @@ func TestScannerRecent(t *testing.T) {
 	}
 }
 
-// What tests announce on the console beats what the events say; a marker that
-// is none is a line like others.
+// What tests announce on the console beats what the events say. A malformed
+// marker is a line like any other.
 func TestScannerMarker(t *testing.T) {
 	s := NewScanner(nil)
 	in := func(test string) {

@@ -126,7 +126,7 @@ func readPlan(path string) (wire.Plan, error) {
 // maxDeadline is more than any run needs, and far from overflowing a Duration.
 const maxDeadline = 24 * time.Hour
 
-// openPort opens the virtio-serial port of that name as soon as it exists.
+// openPort opens the virtio-serial port of that name once it exists.
 func openPort(name string, wait time.Duration) (*os.File, error) {
 	for give := time.Now().Add(wait); ; time.Sleep(5 * time.Millisecond) {
 		port, err := tryPort(name)

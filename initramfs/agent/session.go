@@ -261,11 +261,11 @@ func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Se
 const (
 	// portWait is how long the port may take to show up after boot.
 	portWait = 5 * time.Second
-	// startedPath is a file that is there once an agent has been started.
+	// startedPath is a file that exists once an agent has started.
 	startedPath = "/kheaders-agent-started"
-	// grace is how long an ending test binary may take, see session.
+	// grace is how long a test binary may take to end, see session.
 	grace = 2 * time.Second
-	// margin is added to the deadline before the machine is reset whatever
-	// state the agent is in, such as stuck in a write to the host.
+	// margin is how long after the deadline the machine is reset in any case,
+	// even if the agent is stuck, such as in a write to the host.
 	margin = 5 * grace
 )

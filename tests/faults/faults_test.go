@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-// Package faults breaks one thing at a time and holds that kheaders says so:
-// each directory here is a fault, with the verdict that it must get.
+// Package faults breaks one thing at a time and checks that kheaders says so. Each
+// directory here is a fault, with the verdict that it must get.
 //
-// A fault's fault.json says what is broken and what must come of it. What does
-// the damage lies beside it:
+// fault.json says what is broken and how the run must end. The damage is done by
+// the files beside it:
 //
-//   - fault.h is included before the module's C, and replaces what that calls;
+//   - fault.h is included before the module's C code and replaces what that calls;
 //   - a Go test package takes the place of the guest's tests;
-//   - qemu.sh takes the place of QEMU, whose path it finds in $QEMU;
-//   - what needs a program is in hooks_test.go, by the directory's name.
+//   - qemu.sh takes the place of QEMU, and finds the real one's path in $QEMU;
+//   - hooks_test.go, under the directory's name, does what needs a program.
 //
-// Each fault is one run of the command kheaders, as a user would run it. Its
-// cache is its own as far as the damage goes: a faulty module is put where the
-// pipeline finds the one that it built.
+// Each fault is one run of the kheaders command, as a user would run it. What the
+// damage touches is in a cache of its own: a faulty module is put where the pipeline
+// looks for the one that it built.
 package faults
 
 import (
@@ -45,7 +45,7 @@ var (
 	patience = flag.Float64("patience", 1, "give each fault `N` times its seconds, on a machine that has other things to do")
 )
 
-// targets returns the architectures to break things on.
+// targets returns the architectures on which to break things.
 func targets(t *testing.T) []target.Target {
 	t.Helper()
 	if *onlyArch == "" {
@@ -58,25 +58,25 @@ func targets(t *testing.T) []target.Target {
 	return []target.Target{arch}
 }
 
-// fault is what a fault.json holds.
+// fault is the content of a fault.json.
 type fault struct {
 	// About says in a few words what is broken.
 	About string `json:"about"`
-	// Batch is module, guest or host: where the damage is.
+	// Batch is module, guest or host: where the damage is done.
 	Batch string `json:"batch"`
-	// Arch lists the architectures to run it on; empty: all. "native" is the
-	// host's, "quickest" the one that boots soonest.
+	// Arch lists the architectures to run it on. Empty: all. "native" is the
+	// host's, and "quickest" the one that boots fastest.
 	Arch []string `json:"arch"`
-	// Profile is the kernel's; empty: the default one.
+	// Profile is the kernel's profile. Empty: the default one.
 	Profile string `json:"profile"`
 	// Args are added to kheaders test.
 	Args []string `json:"args"`
-	// Verdict and Exit are what the run must end with, and Reason has to be in
-	// the verdict's reason.
+	// Verdict and Exit are what the run must end with. Reason must be in the
+	// verdict's reason.
 	Verdict verdict.Verdict `json:"verdict"`
 	Exit    int             `json:"exit"`
 	Reason  string          `json:"reason"`
-	// Says has to be in what the run prints.
+	// Says must be in the run's output.
 	Says string `json:"says"`
 	// Seconds is how long the run may take.
 	Seconds float64 `json:"seconds"`
@@ -84,19 +84,19 @@ type fault struct {
 	dir string
 }
 
-// defaultSeconds is the time for a fault that waits for nothing: a boot takes 3,
-// on a machine that does nothing else.
+// defaultSeconds is the time for a fault that waits for nothing. A boot takes 3
+// on an idle machine.
 const defaultSeconds = 40
 
 func (f *fault) name() string { return filepath.Base(f.dir) }
 
-// has tells whether a file lies in the fault's directory.
+// has reports whether the fault's directory has a file.
 func (f *fault) has(name string) bool {
 	matches, err := filepath.Glob(filepath.Join(f.dir, name))
 	return err == nil && len(matches) > 0
 }
 
-// read reads all faults, in the order of their names.
+// read reads all faults, sorted by name.
 func read(t *testing.T) []*fault {
 	t.Helper()
 	paths, err := filepath.Glob("*/fault.json")
@@ -152,11 +152,11 @@ type bench struct {
 	kheaders, repo, shared string
 
 	mu sync.Mutex
-	// made is what healthy runs have built, by profile and architecture.
+	// made is what healthy runs built, by profile and architecture.
 	made map[[2]string]built
 }
 
-// built is where a healthy run has its module and kernel from.
+// built is where a healthy run got its module and kernel from.
 type built struct{ entry, kernelBuild string }
 
 // newBench compiles kheaders.
@@ -182,7 +182,7 @@ func newBench(t *testing.T) *bench {
 	return b
 }
 
-// healthy has a healthy run make everything, once for each kernel.
+// healthy makes a healthy run build everything, once for each kernel.
 func (b *bench) healthy(t *testing.T, profile string, arch target.Target) built {
 	t.Helper()
 	b.mu.Lock()
@@ -225,10 +225,10 @@ func readRun(t *testing.T, results string) report.Run {
 	return run
 }
 
-// verdictLine is the line with which a run tells its verdict.
+// verdictLine matches the line in which a run reports its verdict.
 var verdictLine = regexp.MustCompile(`(?m)^\S+ +verdict +([a-z-]+): (.*)$`)
 
-// try runs a fault and holds its outcome against what it must be.
+// try runs a fault and compares its outcome with what it must be.
 func (b *bench) try(t *testing.T, f *fault, arch target.Target, tab *table) {
 	t.Helper()
 	w := b.newWorld(t, f, arch)
@@ -285,8 +285,8 @@ func (b *bench) try(t *testing.T, f *fault, arch target.Target, tab *table) {
 	tab.add(row{f.Batch, f.name(), arch.Name, told, code, took.Seconds(), !t.Failed()})
 }
 
-// TestFaults runs the catalogue. Before and after each batch a healthy run has
-// to pass, so that a fault is not found where there is none.
+// TestFaults runs the catalogue. A healthy run must pass before and after each
+// batch, so that no fault is found where there is none.
 func TestFaults(t *testing.T) {
 	all := read(t)
 	b := newBench(t)

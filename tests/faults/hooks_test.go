@@ -35,7 +35,7 @@ var hooks = map[string]func(w *world){
 		}
 	},
 	"wrong-signature": func(w *world) {
-		// The signature is the end of the file but for what says so.
+		// The signature is the end of the file, apart from the marker.
 		ko := w.ko()
 		ko[len(ko)-100] ^= 1
 		w.replaceModule(ko)
@@ -55,7 +55,7 @@ var hooks = map[string]func(w *world){
 	},
 
 	"qemu-missing": func(w *world) {
-		// Every other program stays.
+		// All other programs stay.
 		for _, dir := range filepath.SplitList(w.path) {
 			programs, err := os.ReadDir(dir)
 			if err != nil {
@@ -63,7 +63,7 @@ var hooks = map[string]func(w *world){
 			}
 			for _, program := range programs {
 				if !strings.HasPrefix(program.Name(), "qemu-system-") {
-					_ = os.Symlink(filepath.Join(dir, program.Name()), filepath.Join(w.bin, program.Name())) // the first one counts
+					_ = os.Symlink(filepath.Join(dir, program.Name()), filepath.Join(w.bin, program.Name())) // the first one in PATH wins
 				}
 			}
 		}
@@ -73,7 +73,7 @@ var hooks = map[string]func(w *world){
 	"other-headers": func(w *world) {
 		clang, err := exec.LookPath("clang")
 		w.must(err)
-		// It runs where the headers are.
+		// clang runs in the directory with the headers.
 		w.must(os.WriteFile(filepath.Join(w.bin, "clang"), []byte("#!/bin/sh\n"+
 			"[ ! -e include/linux/sched.h ] || sed -i 's/^\tpid_t\t*pid;/long another; &/' include/linux/sched.h\n"+
 			"exec "+clang+" \"$@\"\n"), 0o755))
@@ -133,7 +133,8 @@ var hooks = map[string]func(w *world){
 	"clock-on-host": func(w *world) { w.kheaders = w.withJumpingClock() },
 }
 
-// edit returns the healthy module with a text replaced by one as long.
+// edit returns the healthy module with one text replaced by another of the same
+// length.
 func (w *world) edit(from, to string) []byte {
 	w.t.Helper()
 	ko := w.ko()
@@ -143,9 +144,9 @@ func (w *world) edit(from, to string) []byte {
 	return bytes.Replace(ko, []byte(from), []byte(to), 1)
 }
 
-// fakeKVM gives the run a KVM device that opens; what comes of it is up to the
-// script that takes QEMU's place. The run has to say which accelerator it uses
-// and why, and a second one has to remember.
+// fakeKVM gives the run a KVM device that opens; what happens then is up to the
+// script that replaces QEMU. The run must say which accelerator it uses and
+// why, and a second run must remember that.
 func (w *world) fakeKVM(want string) {
 	w.t.Helper()
 	device := filepath.Join(w.bin, "kvm")
@@ -167,8 +168,8 @@ func (w *world) fakeKVM(want string) {
 	}
 }
 
-// small runs kheaders with a small file system of its own on a directory, which
-// root may do, and a user in a user namespace.
+// small runs kheaders with a directory on a small file system of its own. root
+// may mount that, and so may a user in a user namespace.
 func (w *world) small(dir, size string) {
 	unshare := []string{"unshare", "--mount"}
 	if os.Getuid() != 0 {
@@ -182,14 +183,14 @@ func (w *world) small(dir, size string) {
 	}
 }
 
-// forgetModule has the run build the module.
+// forgetModule makes the run build the module.
 func (w *world) forgetModule() {
 	w.must(os.RemoveAll(filepath.Join(w.cache, "module")))
 	w.must(os.Mkdir(filepath.Join(w.cache, "module"), 0o755))
 }
 
 // damageModule changes the module in the cache behind the cache's back, and
-// holds that the run has made it anew.
+// checks that the run rebuilds it.
 func (w *world) damageModule(change func(ko []byte) []byte) {
 	w.t.Helper()
 	healthy := w.ko()
@@ -205,9 +206,9 @@ func (w *world) damageModule(change func(ko []byte) []byte) {
 	}
 }
 
-// withJumpingClock compiles kheaders with a clock of which the part that can be
-// set jumps by 10 years with each look at it, ahead and back. The monotonic part
-// stays true.
+// withJumpingClock compiles kheaders with a clock whose wall time jumps by 10
+// years, back and forth, each time it is read. Its monotonic part stays
+// correct.
 func (w *world) withJumpingClock() string {
 	w.t.Helper()
 	dir := w.t.TempDir()

@@ -18,7 +18,7 @@ type row struct {
 	ok                 bool
 }
 
-// table is what the run has shown.
+// table is what the run showed.
 type table struct {
 	mu   sync.Mutex
 	rows []row
@@ -30,7 +30,7 @@ func (tab *table) add(r row) {
 	tab.rows = append(tab.rows, r)
 }
 
-// String writes the table.
+// String formats the table.
 func (tab *table) String() string {
 	tab.mu.Lock()
 	defer tab.mu.Unlock()

@@ -21,24 +21,23 @@ type world struct {
 	*bench
 	t      *testing.T
 	target target.Target
-	// from is what a healthy run has made for the same kernel.
+	// from is what a healthy run built for the same kernel.
 	from built
-	// kheaders is the program that is run, which may be another than the
-	// bench's.
+	// kheaders is the program to run, which may differ from the bench's.
 	kheaders string
-	// cache and results are the run's own directories. In the cache everything
-	// but modules, BPF programs and accelerators is the user's.
+	// cache and results are the run's own directories. The cache shares
+	// everything but modules, BPF programs and accelerators with the user's.
 	cache, results string
 	// bin comes first in PATH; path is the rest.
 	bin, path string
-	// env is added to the environment, args to the command line; prefix is a
-	// command that runs the rest of its arguments.
+	// env is added to the environment and args to the command line. prefix is a
+	// command that runs its remaining arguments.
 	env, args, prefix []string
-	// after, when it is set, looks at what is left.
+	// after, if set, checks what the run left.
 	after func(output string)
 }
 
-// newWorld makes the world of a fault.
+// newWorld creates the world of a fault.
 func (b *bench) newWorld(t *testing.T, f *fault, arch target.Target) *world {
 	t.Helper()
 	dir := t.TempDir()
@@ -87,7 +86,7 @@ func (w *world) must(err error) {
 	}
 }
 
-// wrapQEMU has a script take the place of QEMU.
+// wrapQEMU puts a script in the place of QEMU.
 func (w *world) wrapQEMU(script string) {
 	w.t.Helper()
 	qemu, err := exec.LookPath(w.target.QEMU)
@@ -106,14 +105,14 @@ func (w *world) ko() []byte {
 	return data
 }
 
-// replaceModule puts another module into the cache, as if it had been built, with
-// the files that were built beside it.
+// replaceModule puts another module into the cache, as if the run had built it,
+// along with the files that were built with the healthy one.
 func (w *world) replaceModule(ko []byte) {
 	w.t.Helper()
 	w.must(rig.PlantModule(w.t.Context(), w.cache, w.from.entry, w.from.kernelBuild, ko))
 }
 
-// building keeps two faults from building their modules at once.
+// building keeps two faults from building their modules at the same time.
 var building sync.Mutex
 
 // faultyModule builds the module with a fault's header, or finds it in the
@@ -133,7 +132,8 @@ func (b *bench) faultyModule(t *testing.T, f *fault, arch target.Target, from bu
 	return data
 }
 
-// command is kheaders test in this world, with its results in a directory.
+// command is kheaders test in this world, with its results in the given
+// directory.
 func (w *world) command(results string) *exec.Cmd {
 	argv := slices.Concat(w.prefix, []string{w.kheaders, "test", "--results", results, "--cache", w.cache}, w.args)
 	cmd := exec.Command(argv[0], argv[1:]...)
@@ -142,7 +142,7 @@ func (w *world) command(results string) *exec.Cmd {
 	return cmd
 }
 
-// left returns the processes that the world's run has left.
+// left returns the processes that the world's run left behind.
 func (w *world) left() []string {
 	w.t.Helper()
 	paths, err := filepath.Glob("/proc/[0-9]*/environ")

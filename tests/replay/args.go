@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// exit ends a program that has nothing to say but its error.
+// exit ends a program, and prints its error if there is one.
 func exit(err error) {
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", filepath.Base(os.Args[0]), err)
@@ -18,7 +18,7 @@ func exit(err error) {
 	os.Exit(0)
 }
 
-// option returns the value of the option that comes last, or nothing.
+// option returns the value of the last such option, or "".
 func option(args []string, name string) string {
 	value := ""
 	for i := range len(args) - 1 {
@@ -29,7 +29,7 @@ func option(args []string, name string) string {
 	return value
 }
 
-// has tells whether the arguments begin like that.
+// has reports whether the arguments start with these words.
 func has(args []string, start string) bool {
 	return strings.HasPrefix(strings.Join(args, " ")+" ", start+" ")
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/kheaders/kheaders/initramfs/wire"
 )
 
-// unpack returns the files of an initramfs by their paths: of cpio archives in
-// the format newc, one behind the other, of which later ones win.
+// unpack returns the files of an initramfs by path. An initramfs is a sequence of
+// cpio archives in the format newc; later ones win.
 func unpack(image []byte) (map[string][]byte, error) {
 	const header, fieldSize, sizeField, nameField = 110, 8, 6, 11
 	align := func(n int) int { return (n + 3) &^ 3 }

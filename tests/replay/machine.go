@@ -206,8 +206,8 @@ func end(how string) {
 	os.Exit(code)
 }
 
-// healthy returns the events of a guest in which every test passes, or the
-// first one fails if what is booted is not what the plan says.
+// healthy returns the events of a guest where every test passes, except that the
+// first one fails if what was booted does not match the plan.
 func (m *machine) healthy() (string, error) {
 	tests, err := declared(m.files[strings.TrimPrefix(m.plan.TestBinary, "/")])
 	if err != nil {
@@ -218,7 +218,7 @@ func (m *machine) healthy() (string, error) {
 	send := func(e wire.Event) {
 		uptime += 0.125
 		e.Uptime = uptime
-		line, _ := json.Marshal(e) // it has no value that could not be encoded
+		line, _ := json.Marshal(e) // it has only values that JSON can encode
 		fmt.Fprintf(&out, "%s\n", line)
 	}
 	send(wire.Event{Kind: wire.KindHello, Version: wire.Version})
@@ -241,8 +241,8 @@ func (m *machine) healthy() (string, error) {
 	return out.String(), nil
 }
 
-// inspect looks for the archive in what is booted, and for everything else that
-// the plan names.
+// inspect looks for the archive, and for everything else in the plan, in what was
+// booted.
 func (m *machine) inspect() (digest string, err error) {
 	e := m.plan.Expect
 	for _, path := range append([]string{e.Module, e.OwnModule, e.Unsigned, e.Compressed, e.BPF}, m.plan.Drivers...) {

@@ -36,31 +36,31 @@ type call struct {
 	stdout, stderr io.Writer
 }
 
-// parse reads the flags and returns the n arguments behind them.
+// parse reads the flags and returns the n arguments after them.
 func (c *call) parse(n int) ([]string, error) {
 	if err := c.flags.Parse(c.argv); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			return nil, err
 		}
 		if name, ok := strings.CutPrefix(err.Error(), "flag provided but not defined: -"); ok {
-			err = fmt.Errorf("unknown option --%s", name) // as we write them everywhere else
+			err = fmt.Errorf("unknown option --%s", name) // two dashes, like everywhere else
 		}
 		return nil, hint.Usage(err, "kheaders "+c.name+" --help lists the options")
 	}
 	if c.flags.NArg() != n {
-		takes, given := "no arguments", "nothing was given"
+		takes, given := "no arguments", "but got none"
 		if c.args != "" {
 			takes = c.args
 		}
 		if c.flags.NArg() > 0 {
-			given = fmt.Sprintf("there is %q", strings.Join(c.flags.Args(), " "))
+			given = fmt.Sprintf("but got %q", strings.Join(c.flags.Args(), " "))
 		}
-		return nil, hint.Usage(fmt.Errorf("%s takes %s, and %s", c.name, takes, given), "kheaders "+c.name+" --help tells how it is called")
+		return nil, hint.Usage(fmt.Errorf("%s takes %s, %s", c.name, takes, given), "kheaders "+c.name+" --help shows how to call it")
 	}
 	return c.flags.Args(), nil
 }
 
-// required refuses a command line without a flag that has no default.
+// required refuses a command line that lacks a flag without a default.
 func (c *call) required(names ...string) error {
 	for _, name := range names {
 		if c.flags.Lookup(name).Value.String() == "" {
@@ -70,19 +70,19 @@ func (c *call) required(names ...string) error {
 	return nil
 }
 
-// verdictError is a failed verdict: it has been shown already.
+// verdictError is a failed verdict that has been printed already.
 type verdictError struct{ code int }
 
 func (e *verdictError) Error() string { return fmt.Sprintf("exit code %d", e.code) }
 
-// help prints a command's options, with two dashes as everywhere else.
+// help prints a command's options, with two dashes like everywhere else.
 func (c *call) help() {
 	fmt.Fprintf(c.stdout, "kheaders %s: %s\n\n", strings.TrimSpace(c.name+" [OPTION]… "+c.args), c.summary)
 	c.flags.VisitAll(func(f *flag.Flag) {
 		kind, text := flag.UnquoteUsage(f)
 		fmt.Fprintf(c.stdout, "  %-24s %s", strings.TrimSpace("--"+f.Name+" "+kind), text)
 		switch f.DefValue {
-		case "", "false", "0", "0s": // no default, or one that the text tells
+		case "", "false", "0", "0s": // no default, or the text has it
 		default:
 			fmt.Fprintf(c.stdout, " (default %s)", f.DefValue)
 		}

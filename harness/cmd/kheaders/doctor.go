@@ -17,12 +17,12 @@ import (
 func runDoctor(ctx context.Context, c *call) error {
 	var archs, profiles, modes []string
 	c.listFlag(&archs, "arch", "look for what this `ARCH`itecture needs; repeatable (default all)")
-	c.listFlag(&profiles, "profile", "look for what this `PROFILE` alone needs as well; repeatable (default all that gcc builds)")
-	c.listFlag(&modes, "mode", "look for what this `MODE` of test alone needs as well; repeatable")
-	bpf := c.flags.Bool("bpf", false, "look for what test --bpf needs as well")
+	c.listFlag(&profiles, "profile", "also look for what only this `PROFILE` needs; repeatable (default all that gcc builds)")
+	c.listFlag(&modes, "mode", "also look for what only this `MODE` of test needs; repeatable")
+	bpf := c.flags.Bool("bpf", false, "also look for what test --bpf needs")
 	install := c.flags.Bool("install", false, "install what is missing, with apt")
-	quiet := c.flags.Bool("quiet", false, "print nothing when nothing is missing")
-	checks := c.flags.Bool("checks", false, "look for what make check-c needs as well")
+	quiet := c.flags.Bool("quiet", false, "print nothing if nothing is missing")
+	checks := c.flags.Bool("checks", false, "also look for what make check-c needs")
 	asJSON := c.flags.Bool("json", false, "print a JSON array")
 	if _, err := c.parse(0); err != nil {
 		return err
@@ -65,7 +65,7 @@ func runDoctor(ctx context.Context, c *call) error {
 	return doctor.Error(doctor.Missing(tools))
 }
 
-// needs returns the architectures, and what doctor has to look for on them.
+// needs returns the architectures, and what doctor must look for on them.
 func needs(archs, profiles, modes []string) (targets []target.Target, uses []string, err error) {
 	for _, name := range archs {
 		t, err := pipeline.Arch(name)
@@ -77,7 +77,7 @@ func needs(archs, profiles, modes []string) (targets []target.Target, uses []str
 	if len(targets) == 0 {
 		targets = target.All()
 	}
-	// The rest of LLVM is large, and only for who asks for it.
+	// The rest of LLVM is large, so it is only for those who ask for it.
 	uses = slices.DeleteFunc(kernel.Profiles(), kernel.UsesClang)
 	for _, name := range profiles {
 		if _, err := pipeline.Profile(name); err != nil {

@@ -39,7 +39,7 @@ func (c *call) compressorFlag(to *string) {
 	c.flags.StringVar(to, "compressor", "xz", "make the archive with this `COMPRESSOR`: xz is small, go needs no other program")
 }
 
-// checkOutput refuses a file that cannot be made, before any work is done for
+// checkOutput refuses a file that can't be created, before any work is done for
 // it.
 func checkOutput(path string) error {
 	if err := checkParent(path); err != nil {
@@ -51,7 +51,7 @@ func checkOutput(path string) error {
 	return nil
 }
 
-// checkParent refuses a path whose directory is not there.
+// checkParent refuses a path whose directory does not exist.
 func checkParent(path string) error {
 	dir := filepath.Dir(filepath.Clean(path))
 	info, err := os.Stat(dir)
@@ -64,7 +64,7 @@ func checkParent(path string) error {
 	return nil
 }
 
-// checkInput refuses an archive that cannot be one by what it is on disk.
+// checkInput refuses a path that can't be an archive, such as a directory.
 func checkInput(path string) error {
 	info, err := os.Stat(path)
 	if err == nil && info.IsDir() {

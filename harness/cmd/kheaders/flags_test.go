@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// TestEveryOptionIsInAScript looks for a script that uses it, and not only to
-// be refused.
+// TestEveryOptionIsInAScript checks that some script uses each option, and not
+// just to see it refused.
 func TestEveryOptionIsInAScript(t *testing.T) {
 	scripts, err := filepath.Glob("../../../tests/script/*.txtar")
 	if err != nil || len(scripts) == 0 {

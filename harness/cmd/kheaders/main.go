@@ -33,7 +33,7 @@ func commands() []command {
 		{"initramfs", "", "write the guest's file system around a module", runInitramfs},
 		{"info", "FILE", "describe an archive", runInfo},
 		{"extract", "FILE DIR", "unpack an archive", runExtract},
-		{"doctor", "", "list what has to be installed, and install it", runDoctor},
+		{"doctor", "", "list what must be installed, and install it", runDoctor},
 	}
 }
 
@@ -46,7 +46,7 @@ func realMain(args []string, stdout, stderr io.Writer) int {
 	defer stop()
 	err := dispatch(ctx, args, stdout, stderr)
 	if cause := context.Cause(ctx); cause != nil && errors.Is(err, cause) {
-		// What it interrupted says nothing more, and needs no advice.
+		// The interrupted work has nothing to add, and needs no advice.
 		err = cause
 	}
 	if failed, ok := errors.AsType[*verdictError](err); ok {
@@ -64,10 +64,10 @@ func realMain(args []string, stdout, stderr io.Writer) int {
 	}
 }
 
-// interruptible returns a context that SIGINT or SIGTERM ends with a cause. A
-// second one ends us at once, as if it had killed us, and what we started ends
-// with us. It is caught as well, since a shell has its background jobs ignore
-// SIGINT.
+// interruptible returns a context that the first SIGINT or SIGTERM cancels,
+// with a cause. A second one ends us at once, as if it had killed us, and
+// everything that we started ends with us. We handle that one as well, because
+// a shell makes its background jobs ignore SIGINT.
 func interruptible() (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 2)
@@ -117,8 +117,8 @@ func usage(w io.Writer) {
 	fmt.Fprintln(w, "kheaders COMMAND --help lists a command's options.")
 }
 
-// explain prints what went wrong: the cause, the lines that matter, the log,
-// the command to run again, and what to do.
+// explain prints an error: the cause, the lines that matter, the log, the
+// command to run again, and what to do.
 func explain(w io.Writer, err error) {
 	advice := hint.Of(err)
 	fmt.Fprintf(w, "error: %s\n", verdict.Printable(strings.ReplaceAll(err.Error(), "\n", "; ")))

@@ -17,9 +17,9 @@ import (
 )
 
 func runModule(ctx context.Context, c *call) error {
-	archive := c.flags.String("archive", "", "embed this `FILE`")
-	build := c.flags.String("build", "", "the object `DIR`ectory of the kernel that the module is for: what would not fit it is refused")
-	dkms := c.flags.Bool("dkms", false, "write what dkms takes, to build the module for any kernel with that kernel's headers")
+	archive := c.flags.String("archive", "", "embed the archive `FILE`")
+	build := c.flags.String("build", "", "refuse what does not fit the kernel in this object `DIR`ectory")
+	dkms := c.flags.Bool("dkms", false, "write a directory for dkms, which builds the module for any kernel with that kernel's headers")
 	output := c.flags.String("output", "", "write the module's source to `DIR`, which must not exist or be empty; with --in-tree, the patch to this file")
 	inTree := c.flags.Bool("in-tree", false, "write a patch that builds the headers into a kernel")
 	tree := c.flags.String("source", "", "with --in-tree, the patch is for the kernel tree in `DIR`")
@@ -28,11 +28,11 @@ func runModule(ctx context.Context, c *call) error {
 	}
 	switch {
 	case *inTree && *dkms:
-		return hint.Usage(errors.New("--in-tree and --dkms are at odds"), "leave one of them out")
+		return hint.Usage(errors.New("--in-tree and --dkms exclude each other"), "leave one of them out")
 	case *inTree && *archive != "":
-		return hint.Usage(errors.New("--archive and --in-tree are at odds: a kernel's own build packs the archive"), "leave one of them out")
+		return hint.Usage(errors.New("--archive and --in-tree exclude each other: the kernel's own build packs the archive"), "leave one of them out")
 	case *inTree && *build != "":
-		return hint.Usage(errors.New("--build and --in-tree are at odds: the patch is for a source tree"), "leave one of them out")
+		return hint.Usage(errors.New("--build and --in-tree exclude each other: the patch is for a source tree"), "leave one of them out")
 	case *inTree:
 		return c.writePatch(*tree, *output)
 	case *tree != "":

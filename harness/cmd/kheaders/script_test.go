@@ -21,8 +21,8 @@ import (
 var update = flag.Bool("update", false, "rewrite what the scripts compare with")
 
 func TestMain(m *testing.M) {
-	// The fakes are this binary under other names. Unlike kheaders they are
-	// links in a script's own directory, so that it can remove them.
+	// The fakes are this binary under other names. Unlike kheaders, they are
+	// links in a script's own directory, so that the script can remove them.
 	if program := fakes()[filepath.Base(os.Args[0])]; program != nil {
 		program()
 	}
@@ -38,8 +38,7 @@ func fakes() map[string]func() {
 	return replay.Programs(emulators...)
 }
 
-// TestScripts runs the specification of the command line, which is in
-// tests/script.
+// TestScripts runs the scripts in tests/script, which specify the command line.
 func TestScripts(t *testing.T) {
 	tree, err := filepath.Abs("../../../tests/fakelinux")
 	if err != nil {
@@ -61,16 +60,16 @@ var genuine = []string{
 	"printf", "rm", "sed", "setpriv", "sh", "sleep", "tail", "tar", "touch", "true", "wc", "xz",
 }
 
-// sources are the sources of kheaders, as far as guests are made of them.
+// sources are the sources of kheaders that guests are built from.
 var sources = map[string]string{
 	"go.sum":                    "",
 	"initramfs/agent/main.go":   "package main\n",
 	"tests/guest/guest_test.go": "package guest\n\nfunc TestProc(*testing.T)  {}\nfunc TestSysfs(*testing.T) {}\n",
 }
 
-// setup makes a script's world: $WORK/linux is a copy of the toy kernel tree,
-// $WORK/tools is all that there is in PATH besides kheaders, and with a go.mod
-// $WORK is a clone of kheaders.
+// setup makes a script's world. $WORK/linux is a copy of the toy kernel tree.
+// PATH has only $WORK/tools and kheaders. If the script has a go.mod, $WORK is
+// a clone of kheaders.
 func setup(env *testscript.Env, tree string) error {
 	if err := os.CopyFS(filepath.Join(env.WorkDir, "linux"), os.DirFS(tree)); err != nil {
 		return err
@@ -122,13 +121,14 @@ func setup(env *testscript.Env, tree string) error {
 		return err
 	}
 	env.Setenv("PATH", filepath.Dir(bin)+string(filepath.ListSeparator)+tools)
-	// Under the race detector every process would end with a second's sleep.
+	// Otherwise the race detector makes each process sleep for a second before
+	// it exits.
 	env.Setenv("GORACE", "atexit_sleep_ms=0")
 	env.Setenv("XDG_CACHE_HOME", filepath.Join(env.WorkDir, "cache"))
 	return nil
 }
 
-// write writes a file that the script does not have itself.
+// write writes a file unless the script brings its own.
 func write(path, text string) error {
 	if _, err := os.Stat(path); err == nil {
 		return nil
@@ -139,12 +139,12 @@ func write(path, text string) error {
 	return os.WriteFile(path, []byte(text), 0o644)
 }
 
-// fake writes a shell script that stands for a program.
+// fake writes a shell script that stands in for a program.
 func fake(dir, name, text string) error {
 	return os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+text+"\n"), 0o755)
 }
 
-// exits runs a program that must end with that exit code:
+// exits runs a program that must end with the given exit code:
 //
 //	exits CODE PROGRAM [ARG...]
 func exits(ts *testscript.TestScript, neg bool, args []string) {
@@ -167,12 +167,12 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// fails runs a program that must fail as the contract says:
+// fails runs a program that must fail as promised:
 //
 //	fails CODE PROGRAM [ARG...]
 //
-// It checks the exit code, and that stderr has one line with an error and one
-// with a hint, of which neither is empty.
+// It checks the exit code, and that stderr has one error line and one hint
+// line, neither of them empty.
 func fails(ts *testscript.TestScript, neg bool, args []string) {
 	exits(ts, neg, args)
 	count := map[string]int{}

@@ -18,26 +18,31 @@ import (
 	"github.com/kheaders/kheaders/harness/target"
 )
 
-// optionsOf declares the flags that a run and a shell have in common. What they
-// say is in the options once the command line has been parsed.
+// optionsOf declares the flags that a run and a shell have in common. Parsing
+// the command line fills in the options. With a single default architecture
+// there is a single cell, and no flag that selects it may be repeated.
 func (c *call) optionsOf(archs ...string) *harness.Options {
 	o := &harness.Options{Progress: func(line string) { fmt.Fprintln(c.stdout, line) }}
-	c.listFlag(&o.Kernels, "kernel", "test this kernel; a `SPEC` is "+kernel.Forms()+"; repeatable")
-	c.listFlag(&o.Archs, "arch", "test on this `ARCH`itecture; repeatable (default "+strings.Join(archs, " and ")+")")
-	c.listFlag(&o.Profiles, "profile", "use this kernel configuration `PROFILE`; repeatable (default "+harness.Profiles()[0]+")")
-	c.listFlag(&o.Modes, "mode", "test the headers in this `MODE`; repeatable (default "+harness.Modes()[0]+")")
+	repeatable := "; repeatable"
+	if len(archs) == 1 {
+		repeatable = ""
+	}
+	c.listFlag(&o.Kernels, "kernel", "boot this kernel; a `SPEC` is "+kernel.Forms()+repeatable)
+	c.listFlag(&o.Archs, "arch", "boot this `ARCH`itecture: "+strings.Join(target.Names(), ", ")+repeatable+" (default "+strings.Join(archs, " and ")+")")
+	c.listFlag(&o.Profiles, "profile", "use this kernel configuration `PROFILE`: "+strings.Join(harness.Profiles(), ", ")+repeatable+" (default "+harness.Profiles()[0]+")")
+	c.listFlag(&o.Modes, "mode", "put the headers into the kernel in this `MODE`: "+strings.Join(harness.Modes(), ", ")+repeatable+" (default "+harness.Modes()[0]+")")
 	c.cacheFlag(&o.Cache)
 	c.flags.StringVar(&o.Results, "results", filepath.Join("out", "qemu-test"), "write everything to `DIR`")
 	c.flags.StringVar(&o.Accel, "accel", "auto", "run QEMU with this `ACCEL`erator: auto, kvm, tcg")
 	c.flags.StringVar(&o.KVM, "kvm-device", "/dev/kvm", "the KVM device is `FILE`")
-	c.flags.BoolVar(&o.BPF, "bpf", false, "have the guest load a BPF program that clang has compiled against the archive")
+	c.flags.BoolVar(&o.BPF, "bpf", false, "make the guest load a BPF program that clang compiled against the archive")
 	c.flags.IntVar(&o.Jobs, "jobs", 0, "run `N` compilers at once (default one per processor)")
 	c.flags.Var((*words)(&o.KernelArgs), "append", "add `ARGS` to the kernel's command line: loglevel=8 shows the whole boot")
 	c.compressorFlag(&o.Compressor)
 	return o
 }
 
-// words is a flag with the words of its argument.
+// words is a flag whose argument is split into words.
 type words []string
 
 func (w *words) String() string { return strings.Join(*w, " ") }
@@ -47,20 +52,20 @@ func (w *words) Set(text string) error {
 	return nil
 }
 
-// testFlags declares the flags of a run whose guest tests something.
+// testFlags declares the flags about tests and reports.
 func (c *call) testFlags(o *harness.Options) {
-	c.flags.BoolVar(&o.Thorough, "thorough", false, "have the guest decode the whole archive, not its start")
+	c.flags.BoolVar(&o.Thorough, "thorough", false, "make the guest decode the whole archive, not just its start")
 	c.flags.StringVar(&o.Tests, "tests", guest.Tests, "run the guest tests of this Go `PACKAGE`")
-	c.flags.StringVar(&o.Allow, "allow", "", "let the kernel report what is listed in `FILE`, as NAME: TEXT # REASON a line")
-	c.flags.BoolVar(&o.Keep, "keep", false, "keep copies of all that is booted with the results")
-	c.flags.DurationVar(&o.Silence, "silence", 0, "give a guest up after this `TIME` without output under KVM; ten times that under TCG (default 6s)")
-	c.flags.DurationVar(&o.TestDeadline, "test-deadline", 0, "give a guest up when one test takes longer than this `TIME` under KVM; ten times that under TCG (default 10s)")
-	c.flags.DurationVar(&o.Deadline, "deadline", 0, "give a guest up after this `TIME` under KVM; ten times that under TCG (default 20s)")
-	c.flags.BoolVar(&o.Install, "install", false, "install first what is missing, with apt")
+	c.flags.StringVar(&o.Allow, "allow", "", "let the kernel report what `FILE` lists, one NAME: TEXT # REASON per line")
+	c.flags.BoolVar(&o.Keep, "keep", false, "keep copies of everything that is booted with the results")
+	c.flags.DurationVar(&o.Silence, "silence", 0, "kill a guest that prints nothing for this `TIME` under KVM; ten times that under TCG (default 6s)")
+	c.flags.DurationVar(&o.TestDeadline, "test-deadline", 0, "kill a guest when one test takes longer than this `TIME` under KVM; ten times that under TCG (default 10s)")
+	c.flags.DurationVar(&o.Deadline, "deadline", 0, "kill a guest after this `TIME` under KVM; ten times that under TCG (default 20s)")
+	c.flags.BoolVar(&o.Install, "install", false, "first install what is missing, with apt")
 }
 
-// repeat returns the command line without the flags that select a cell, for
-// the command that repeats one.
+// repeat returns the command line without the flags that select a cell, for the
+// command that runs one again.
 func (c *call) repeat() []string {
 	argv := []string{"go", "run", "./harness/cmd/kheaders", c.name}
 	c.flags.Visit(func(f *flag.Flag) {
@@ -119,7 +124,7 @@ func runShell(ctx context.Context, c *call) error {
 		return err
 	}
 	defer release()
-	// We become QEMU: the terminal, and Ctrl-C, are its own.
+	// We become QEMU, so the terminal and Ctrl-C are its own.
 	path, err := run.Look(argv[0])
 	if err != nil {
 		return err

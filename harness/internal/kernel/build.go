@@ -166,7 +166,7 @@ func build(ctx context.Context, store cache.Store, source Source, o BuildOptions
 			return err
 		}
 		if "tree:"+id != source.Key {
-			return hint.New(fmt.Errorf("the kernel tree %s was changed while it was being built", source.Dir), "run it again when the tree is at rest")
+			return hint.New(fmt.Errorf("the kernel tree %s was changed while it was being built", source.Dir), "run it again when nothing changes the tree")
 		}
 	}
 	return syncFileSystem(dir)
@@ -201,7 +201,7 @@ func configure(ctx context.Context, m maker, asked []request) ([]byte, error) {
 		return nil, fmt.Errorf("reading the configuration: %w", err)
 	}
 	if lines := lost(string(config), asked); len(lines) > 0 {
-		return nil, cache.Keep(hint.New(&ConfigError{Lost: lines}, "the kernel's "+path+" has what it made of the request; a symbol's dependencies may be missing in this version"))
+		return nil, cache.Keep(hint.New(&ConfigError{Lost: lines}, path+" has what the kernel made of the request; a symbol's dependencies may be missing in this version"))
 	}
 	return config, nil
 }

@@ -124,7 +124,7 @@ func (c Config) Missing(ctx context.Context, cells ...Cell) []doctor.Tool {
 // check rejects a configuration that cannot be run.
 func (c Config) check() error {
 	if len(c.Cells) == 0 {
-		return hint.Usage(errors.New("nothing to test: kernels, architectures, profiles and modes span no cell"),
+		return hint.Usage(errors.New("nothing to test: kernels, architectures, profiles and modes give no combination"),
 			"name at least one of each, or none for the defaults")
 	}
 	named := map[string]bool{}

@@ -3,7 +3,7 @@
 
 #include <linux/uaccess.h>
 
-/* The byte at 2 MiB, whatever the read's place and length. */
+/* Flips the byte at 2 MiB, wherever the read starts and ends. */
 static inline ssize_t fault_read(char __user *to, size_t count, loff_t *pos,
 				 const char *from, size_t size)
 {

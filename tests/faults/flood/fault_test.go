@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-// Package flood is a guest test binary that sends events without end.
+// Package flood is a guest test binary that never stops sending events.
 package flood
 
 import (

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-// Package halt is a guest test binary that halts the machine half way.
+// Package halt is a guest test binary that halts the machine halfway through.
 package halt
 
 import (

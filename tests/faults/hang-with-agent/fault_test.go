@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-// Package hangwithagent is a guest test binary that stops the agent and never ends, but prints.
+// Package hangwithagent is a guest test binary that stops the agent and never
+// ends, but keeps printing.
 package hangwithagent
 
 import (

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-// Package hang is a guest test binary that never ends and says nothing.
+// Package hang is a guest test binary that never ends and prints nothing.
 package hang
 
 import (

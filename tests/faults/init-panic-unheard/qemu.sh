@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
-# Without the device that tells of a panic.
+# Without the device that reports a panic to QEMU.
 for arg; do
 	shift
 	case $arg in

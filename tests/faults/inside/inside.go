@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-// Package inside is what the faulty guests share: the plan, and ways to speak to
-// the host in the agent's stead.
+// Package inside is what the faulty guests share: the plan, and ways to talk to
+// the host in place of the agent.
 package inside
 
 import (
@@ -20,8 +20,8 @@ import (
 	"github.com/kheaders/kheaders/initramfs/wire"
 )
 
-// Plan returns the guest's plan. It keeps a fault from harming the machine of
-// whoever runs it with go test: only the guest has a plan.
+// Plan returns the guest's plan. Only the guest has one, so nobody's machine is
+// harmed if they run a fault with go test.
 func Plan(t *testing.T) wire.Plan {
 	t.Helper()
 	var plan wire.Plan
@@ -35,8 +35,8 @@ func Plan(t *testing.T) wire.Plan {
 	return plan
 }
 
-// Settle waits until what was said so far has been sent to the host: the agent
-// gathers it.
+// Settle waits until everything said so far has reached the host: the agent
+// collects output before it sends it.
 func Settle() { time.Sleep(300 * time.Millisecond) }
 
 // Reset ends the machine at once.
@@ -48,13 +48,13 @@ func Reset(t *testing.T) {
 	Forever()
 }
 
-// Forever does not end. An empty select would: Go's runtime takes it for a
+// Forever never returns. An empty select would: Go's runtime would report a
 // deadlock.
 func Forever() { time.Sleep(24 * time.Hour) }
 
-// Port stops the agent, which is our parent, in the middle of what it does, and
-// returns its port to the host: what is written there comes after what the agent
-// has sent.
+// Port stops the agent, our parent, in the middle of whatever it does, and
+// returns the agent's port to the host. What is written there comes after what
+// the agent has sent.
 func Port(t *testing.T) *os.File {
 	t.Helper()
 	Plan(t)
@@ -62,7 +62,7 @@ func Port(t *testing.T) *os.File {
 	if err := syscall.Kill(os.Getppid(), syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	// A port can be open only once, but a descriptor of it can be copied.
+	// A port can be opened only once, but its descriptor can be copied.
 	names, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", os.Getppid()))
 	if err != nil {
 		t.Fatal(err)
@@ -90,7 +90,7 @@ func Port(t *testing.T) *os.File {
 	return nil
 }
 
-// Say sends an event to the host in the agent's stead.
+// Say sends an event to the host in place of the agent.
 func Say(t *testing.T, port *os.File, e wire.Event) {
 	t.Helper()
 	if err := json.NewEncoder(port).Encode(e); err != nil {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-// Package malformed is a guest test binary that sends what are no events.
+// Package malformed is a guest test binary that sends lines that are not
+// events.
 package malformed
 
 import (

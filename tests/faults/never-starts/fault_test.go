@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-// Package neverstarts is a guest test binary that stops the agent and prints for ever before its first test.
+// Package neverstarts is a guest test binary that stops the agent and prints
+// forever before its first test.
 package neverstarts
 
 import (

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-// Package outofmemory is a guest test binary that takes all memory.
+// Package outofmemory is a guest test binary that uses up all memory.
 package outofmemory
 
 import (

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-// Package poweroff is a guest test binary that powers the machine off half way.
+// Package poweroff is a guest test binary that powers the machine off halfway
+// through.
 package poweroff
 
 import (

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-// Package reboot is a guest test binary that reboots the machine half way.
+// Package reboot is a guest test binary that reboots the machine halfway
+// through.
 package reboot
 
 import (

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-// Package reportstwice is a guest test binary of which a test reports twice.
+// Package reportstwice is a guest test binary with a test that reports twice.
 package reportstwice
 
 import (

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-// Package silentafterdone is a guest test binary that says for the agent that it is done, and does not end.
+// Package silentafterdone is a guest test binary that sends "done" in place of
+// the agent and does not end.
 package silentafterdone
 
 import (

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 
-// Package skips is a guest test binary of which a test skips itself.
+// Package skips is a guest test binary with a test that skips itself.
 package skips
 
 import (
