@@ -142,8 +142,8 @@ func (m *machine) run() error {
 		console = file
 	}
 	if m.files == nil {
-		// Booting a kernel without user space is a probe for whether it runs.
-		if _, err := io.WriteString(console, "!"); err != nil {
+		// A kernel that comes up finds no root.
+		if _, err := io.WriteString(console, "[    0.100000] Kernel panic - not syncing: VFS: Unable to mount root fs\n"); err != nil {
 			return err
 		}
 		end("hang")
