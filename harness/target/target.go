@@ -99,8 +99,6 @@ type Host struct {
 	Machine, CPU string
 	// Module is the driver that provides /dev/kvm, if it is not built in.
 	Module string
-	// KernelArgs are arguments that its kernel needs.
-	KernelArgs string
 }
 
 // Transport is the bus of a machine's virtio devices. QEMU's names for the
@@ -182,7 +180,7 @@ var table = []Target{
 
 		// Not max: its XSAVE sizes are inconsistent, and a kernel under KVM warns
 		// about them.
-		Host: Host{Machine: "q35", CPU: "qemu64,svm=on,npt=on", Module: "kvm_amd", KernelArgs: "no_timer_check"},
+		Host: Host{Machine: "q35", CPU: "qemu64,svm=on,npt=on", Module: "kvm_amd"},
 
 		Oops: Oops{
 			Texts: map[string][]string{

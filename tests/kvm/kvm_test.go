@@ -82,7 +82,7 @@ func foreign(t *testing.T, arch target.Target) {
 			output(t, "cp", a.Path, in(a.Name))
 		}
 	}
-	compile(t, arch, "test", "-c", "-tags", "kvm", "-o", in("qemu.test"), "./harness/qemu")
+	compile(t, arch, "test", "-c", "-tags", "kvm", "-o", in("qemu.test"), "./harness/internal/qemu")
 
 	printed := m.run(t, plan.Plan{
 		Results: results, Dir: "/", Env: []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"},

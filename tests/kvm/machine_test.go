@@ -45,11 +45,12 @@ func (m machine) run(t *testing.T, p plan.Plan) string {
 	console := filepath.Join(p.Results, "machine.log")
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, "setpriv", "--pdeathsig", "KILL", "--", m.target.QEMU,
+	out, err := exec.CommandContext(ctx,
+		"setpriv", "--pdeathsig", "KILL", "--", m.target.QEMU,
 		"-nodefaults", "-no-user-config", "-nographic", "-no-reboot",
 		"-machine", host.Machine, "-cpu", host.CPU, "-accel", "tcg", "-smp", "2", "-m", "4096",
 		"-kernel", filepath.Join(m.packages, "boot/vmlinuz-"+release), "-initrd", image,
-		"-append", "panic=-1 loglevel=6 mitigations=off console="+m.target.Console+" "+host.KernelArgs,
+		"-append", "panic=-1 loglevel=6 mitigations=off console="+m.target.Console+" "+strings.Join(m.target.TCGKernelArgs, " "),
 		"-chardev", "file,id=console,path="+console, "-serial", "chardev:console",
 		"-virtfs", "local,readonly=on,multidevs=remap,security_model=none,mount_tag="+plan.Root+",path="+m.root,
 		"-virtfs", "local,security_model=none,mount_tag="+plan.Results+",path="+p.Results,

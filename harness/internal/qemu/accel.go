@@ -104,7 +104,8 @@ func (p Prober) broken(ctx context.Context, t target.Target, kernel string, insi
 	if a, ok := recall(works); ok && a.Host == host {
 		return "", nil
 	}
-	if a, ok := recall(fails); ok && !insist && a.Host == host && a.Kernel == image && int64(now.Uptime)-a.Uptime < int64(believed.Seconds()) {
+	if a, ok := recall(fails); ok && !insist && a.Host == host && a.Kernel == image && a.Patience >= p.Patience &&
+		int64(now.Uptime)-a.Uptime < int64(believed.Seconds()) {
 		return a.Broken + " (remembered)", nil
 	}
 	why, err := p.probe(ctx, t, kernel)
@@ -114,7 +115,7 @@ func (p Prober) broken(ctx context.Context, t target.Target, kernel string, insi
 	if why == "" {
 		return "", remember(works, answer{Host: host})
 	}
-	return why, remember(fails, answer{Host: host, Kernel: image, Broken: why, Uptime: int64(now.Uptime)})
+	return why, remember(fails, answer{Host: host, Kernel: image, Broken: why, Patience: p.Patience, Uptime: int64(now.Uptime)})
 }
 
 // answer is what we remember about a probe.
@@ -125,6 +126,8 @@ type answer struct {
 	// works for all kernels.
 	Broken string `json:"broken,omitempty"`
 	Kernel string `json:"kernel,omitempty"`
+	// Patience is how long the kernel had to come up.
+	Patience time.Duration `json:"patience,omitempty"`
 	// Uptime is the host's uptime at the probe, in seconds.
 	Uptime int64 `json:"uptime,omitempty"`
 }

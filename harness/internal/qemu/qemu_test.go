@@ -149,6 +149,7 @@ func TestChooseBrokenKernel(t *testing.T) {
 	}
 	for _, stale := range []struct{ from, to string }{
 		{`("uptime": )\d+`, "${1}-4000"},                   // an hour ago
+		{`("patience": )\d+`, "${1}1"},                     // that was too short
 		{`("kernel": "[^"]* )\d+"`, `${1}1"`},              // the file was another
 		{`("host": "[^"]*boot )[0-9a-f]+`, "${1}0123abcd"}, // the host was rebooted since
 		{`"host"`, `"host" "host"`},                        // damaged
