@@ -124,7 +124,7 @@ func parseStream(data []byte, dictBytes int64) (int, container, error) {
 	flags := footer[8:10]
 	check, ok := checks[flags[1]]
 	if flags[0] != 0 || !ok {
-		return fail("the xz check %#x%02x is not known", flags[0], flags[1])
+		return fail("unknown xz check %#x%02x", flags[0], flags[1])
 	}
 	indexSize := (int64(binary.LittleEndian.Uint32(footer[4:])) + 1) * 4
 	indexStart := int64(len(data)) - streamHeaderSize - indexSize
@@ -215,7 +215,7 @@ func parseBlock(data []byte, r record, checkSize int, dictBytes int64) (block, e
 	b := block{lzma2: data[headerSize:lzma2End], check: data[checkStart:], size: r.size}
 	flags, rest := body[1], body[2:]
 	if flags&0x3f != 0 {
-		return fail("an xz block has another filter than LZMA2")
+		return fail("an xz block uses a filter other than LZMA2")
 	}
 	for _, field := range []struct {
 		flag byte
@@ -230,12 +230,12 @@ func parseBlock(data []byte, r record, checkSize int, dictBytes int64) (block, e
 		}
 	}
 	if len(rest) < 3 || rest[0] != lzma2Filter || rest[1] != 1 || !zero(rest[3:]) {
-		return fail("an xz block has another filter than LZMA2")
+		return fail("an xz block uses a filter other than LZMA2")
 	}
 	// The size is 2 or 3 times a power of two, up to 40 for 4 GiB.
 	bits := rest[2]
 	if bits > 40 {
-		return fail("the dictionary of an xz block has no valid size")
+		return fail("an xz block has an invalid dictionary size")
 	}
 	b.dict = int64(2|bits&1) << (bits/2 + 11)
 	if b.dict > dictBytes {
@@ -362,7 +362,7 @@ func (r *blockReader) Read(p []byte) (int, error) {
 	n, err := r.out.Read(p)
 	r.n += int64(n)
 	if r.n > r.size {
-		return 0, badFormat("an xz block holds more than its header says")
+		return 0, badFormat("an xz block is larger than its header says")
 	}
 	if r.sum != nil {
 		r.sum.Write(p[:n])
@@ -374,7 +374,7 @@ func (r *blockReader) Read(p []byte) (int, error) {
 	case !errors.Is(err, io.EOF):
 		return 0, badFormat("decompressing: %v", err)
 	case r.n != r.size || r.in.Len() != 0:
-		return 0, badFormat("an xz block has another size than its header says")
+		return 0, badFormat("an xz block does not have the size that its header says")
 	case r.sum != nil && !bytes.Equal(r.sum.Sum(nil), r.check):
 		return 0, badFormat("the integrity check of an xz block fails")
 	}

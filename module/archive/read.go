@@ -273,7 +273,7 @@ func (w *walker) entry(header *tar.Header, text io.Reader) error {
 	if header.Typeflag == tar.TypeSymlink {
 		to := path.Join(path.Dir(name), header.Linkname)
 		if path.IsAbs(header.Linkname) || !fs.ValidPath(to) || strings.ContainsAny(to, "\x00\\") {
-			return badFormat("%s is a link to %q, outside", name, header.Linkname)
+			return badFormat("%s is a link to %q, outside the archive", name, header.Linkname)
 		}
 		w.info.Links++
 		w.links[name] = to
@@ -317,7 +317,7 @@ func (w *walker) resolve() error {
 		}
 		size, ok := w.sizes[to]
 		if !ok {
-			return badFormat("%s is a link to %s, which is no header in it", name, to)
+			return badFormat("%s is a link to %s, which is not a header in the archive", name, to)
 		}
 		if content += size; content > w.limits.TarBytes {
 			return &LimitError{What: "bytes of content", Limit: w.limits.TarBytes}

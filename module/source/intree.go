@@ -93,7 +93,7 @@ func InTree(tree fs.FS, xz []string) ([]byte, error) {
 			return nil, &TreeError{change.file, err}
 		}
 		if !bytes.HasSuffix(text, []byte("\n")) {
-			return nil, &TreeError{change.file, errors.New("its last line does not end")}
+			return nil, &TreeError{change.file, errors.New("its last line has no newline")}
 		}
 		lines := strings.SplitAfter(strings.TrimSuffix(string(text), "\n"), "\n")
 		lines[len(lines)-1] += "\n"
