@@ -63,7 +63,7 @@ cover:
 # Real kernels in real QEMU.
 .PHONY: e2e
 e2e:
-	$(GO) test -v -count=1 -timeout 80m ./tests
+	$(GO) test -v -count=1 -parallel 2 -timeout 80m ./tests
 
 # Everything that can go wrong, one by one, each with its verdict. Writes the table
 # out/faults.txt.

@@ -21,6 +21,7 @@ import (
 // without us. Equal digests say that both packed the same bytes. A BPF program
 // that was compiled against them must find its way around that kernel.
 func TestDebianImage61(t *testing.T) {
+	t.Parallel()
 	out := test(t, "--kernel", "debian-image:6.1", "--mode", "module", "--mode", "dkms", "--bpf")
 	if out.code != 0 {
 		t.Fatalf("exit code %d, want 0; it printed:\n%s", out.code, out.output)
@@ -52,6 +53,7 @@ func TestDebianImage61(t *testing.T) {
 // TestDKMSTakesPrecedence uses DKMS to install the module into a tree where the
 // kernel already has a kheaders.ko of its own.
 func TestDKMSTakesPrecedence(t *testing.T) {
+	t.Parallel()
 	k := testKernel(t, target.All()[0], "--kernel", "debian-image:6.1")
 	release, headers := k.Release, k.Build
 

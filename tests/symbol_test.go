@@ -21,10 +21,10 @@ import (
 // file:line".
 var frameLine = regexp.MustCompile(`^(?:\(inlined by\) )?(\S+) at (\S+):(\d+)`)
 
-// TestSourceLines compares the source lines of places all over a kernel with
+// sourceLines compares the source lines of places all over a kernel with
 // those that the kernel's own scripts/faddr2line finds with binutils.
-func TestSourceLines(t *testing.T) {
-	k := testKernel(t, target.All()[0], "--profile", "debug")
+func sourceLines(t *testing.T) {
+	k := testKernel(t, target.All()[0], "--kernel", "debian:6.1", "--profile", "debug")
 	vmlinux := filepath.Join(k.Build, "vmlinux")
 	object, err := rig.OpenSymbols(vmlinux, k.Source)
 	if err != nil {
