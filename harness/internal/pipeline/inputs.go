@@ -149,7 +149,7 @@ func (c *cell) kept(m made) map[string]string {
 	return files
 }
 
-func (c *cell) decide(m made) verdict.Result {
+func (c *cell) judge(m made) verdict.Result {
 	objects := map[string]string{"": filepath.Join(m.kernel.Dir, "vmlinux")}
 	if m.carrier.OwnModule == "" { // the two have the same name
 		objects[source.ModuleName] = m.carrier.Module.Path

@@ -43,7 +43,7 @@ func Run(ctx context.Context, c Config) (report.Run, error) {
 	result.Cells = make([]report.Cell, len(r.Cells))
 	var group sync.WaitGroup
 	for i, c := range r.Cells {
-		group.Go(func() { result.Cells[i] = r.judge(ctx, c, sources[c.Spec]) })
+		group.Go(func() { result.Cells[i] = r.test(ctx, c, sources[c.Spec]) })
 	}
 	group.Wait()
 	result.UnusedAllowances = r.unused(result.Cells)

@@ -13,9 +13,9 @@ import (
 	"github.com/kheaders/kheaders/harness/report"
 )
 
-// judge takes one cell from its kernel's source to a verdict. The report it
+// test takes one cell from its kernel's source to a verdict. The report it
 // returns has a verdict whatever happens.
-func (r *runner) judge(ctx context.Context, of Cell, from fetched) report.Cell {
+func (r *runner) test(ctx context.Context, of Cell, from fetched) report.Cell {
 	c, err := r.open(of)
 	if err == nil {
 		err = from.err
@@ -85,6 +85,6 @@ func (c *cell) verify(ctx context.Context, m *made) (err error) {
 	if m.booted, err = c.boot(ctx, *m); err != nil {
 		return err
 	}
-	m.result = c.decide(*m)
+	m.result = c.judge(*m)
 	return nil
 }
