@@ -5,6 +5,7 @@ package tests
 import (
 	"bytes"
 	"crypto/sha256"
+	"debug/elf"
 	"encoding/hex"
 	"encoding/json"
 	"flag"
@@ -182,6 +183,7 @@ func TestC(t *testing.T) {
 
 			checkpatch(t, k, dir)
 			silent(t, "W=1", makeModule(t, dir, append(argv, "-C", k.Build, "W=1")...))
+			needsExactly(t, filepath.Join(dir, rig.ModuleFile))
 			if !*checkC {
 				return
 			}
@@ -202,6 +204,40 @@ func TestC(t *testing.T) {
 				t.Errorf("exit code %d; it printed:\n%s", booted.code, booted.output)
 			}
 		})
+	}
+}
+
+// needsExactly checks that source.Symbols lists what a module for Linux 6.12 has
+// from the kernel, and nothing else.
+func needsExactly(t *testing.T, module string) {
+	t.Helper()
+	f, err := elf.Open(module)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close() //nolint:errcheck // it is only read
+	symbols, err := f.Symbols()
+	if err != nil {
+		t.Fatal(err)
+	}
+	undefined := map[string]bool{}
+	for _, s := range symbols {
+		// What is in string.h, and what starts like this, is up to the compiler.
+		if s.Section == elf.SHN_UNDEF && !strings.HasPrefix(s.Name, "__") && !slices.Contains([]string{"", "strcmp", "memcmp"}, s.Name) {
+			undefined[s.Name] = true
+		}
+	}
+	for _, group := range source.Symbols(6, 12, true) {
+		n := len(undefined)
+		for _, name := range group {
+			delete(undefined, name)
+		}
+		if len(undefined) != n-1 {
+			t.Errorf("it does not need one of %q", group)
+		}
+	}
+	for name := range undefined {
+		t.Errorf("source.Symbols does not have %s", name)
 	}
 }
 

@@ -155,7 +155,10 @@ func version(tree fs.FS) (major, minor int, err error) {
 
 // inTreeSource returns the files to add, by name.
 func inTreeSource(major, minor int, xz []string) (map[string][]byte, error) {
-	p := packing(xz)
+	p, err := packing(xz)
+	if err != nil {
+		return nil, err
+	}
 	p.Hostprogs = "hostprogs"
 	if major < 5 || major == 5 && minor < 6 {
 		p.Hostprogs = "hostprogs-y"

@@ -105,7 +105,7 @@ func TestInTreeFiles(t *testing.T) {
 const inTreeKbuild = `
 VERSION := 6
 PATCHLEVEL := 12
-KERNELRELEASE := 6.12.1-toy
+KERNELRELEASE := 6.12.1
 SRCARCH := x86
 srctree := .
 objtree := .
@@ -127,10 +127,11 @@ func TestInTreeBuild(t *testing.T) {
 		t.Fatal(err)
 	}
 	maps.Copy(tree, fstest.MapFS{
-		"include/linux/one.h":          text("int one;\n"),
-		"arch/x86/include/asm/two.h":   text("int two;\n"),
-		"include/generated/autoconf.h": text("#define CONFIG_64BIT 1\n"),
-		"build.mk":                     text(inTreeKbuild),
+		"include/linux/one.h":            text("int one;\n"),
+		"arch/x86/include/asm/two.h":     text("int two;\n"),
+		"include/generated/autoconf.h":   text("#define CONFIG_64BIT 1\n"),
+		"include/generated/utsrelease.h": text("#define UTS_RELEASE \"6.12.1-toy\"\n"),
+		"build.mk":                       text(inTreeKbuild),
 	})
 	dir := t.TempDir()
 	if err := os.CopyFS(dir, tree); err != nil {

@@ -13,6 +13,7 @@ package source
 import (
 	"bytes"
 	"embed"
+	"errors"
 	"fmt"
 	"path"
 	"regexp"
@@ -68,12 +69,15 @@ type Archive struct {
 //go:embed template intree
 var files embed.FS
 
+// What a value may be. Archives come from anywhere, and these end up in C, in make
+// and in dkms.conf, which is a shell script: no character may have a meaning there.
 var (
 	validSHA256 = regexp.MustCompile(`^[0-9a-f]{64}$`)
-	// Releases go into a C string, so no character may have a meaning to C.
 	// utsname's field has 64 bytes, with the terminating zero.
-	validRelease = regexp.MustCompile(`^[0-9A-Za-z._+~-]{0,63}$`)
-	validSrcArch = regexp.MustCompile(`^[0-9a-z_]*$`)
+	validRelease = regexp.MustCompile(`^([0-9][0-9A-Za-z._+~-]{0,62})?$`)
+	validSrcArch = regexp.MustCompile(`^([a-z][0-9a-z_]{0,62})?$`)
+	// validWord is one of the compressor's command line.
+	validWord = regexp.MustCompile(`^[0-9A-Za-z_./=,+-]+$`)
 )
 
 func (a Archive) validate() error {
@@ -113,7 +117,11 @@ func Render(a Archive) (map[string][]byte, error) {
 // those that it builds against. It needs a C compiler, make and xz. The argument
 // xz is the command that compresses standard input to standard output.
 func DKMS(xz []string) (map[string][]byte, error) {
-	return render(packing(xz), map[string]string{
+	p, err := packing(xz)
+	if err != nil {
+		return nil, err
+	}
+	return render(p, map[string]string{
 		"Kbuild":        "template/Kbuild.tmpl",
 		"Makefile":      "template/Makefile",
 		"dkms.conf":     "template/dkms.conf.tmpl",
@@ -134,8 +142,16 @@ type parameters struct {
 
 // packing returns the parameters of a build that packs its own archive, and then
 // replaces the @WORDS@ in kheaders.h.
-func packing(xz []string) parameters {
-	return parameters{SHA256: "@SHA256@", Size: "@SIZE@", Release: "@RELEASE@", XZ: strings.Join(xz, " ")}
+func packing(xz []string) (parameters, error) {
+	if len(xz) == 0 {
+		return parameters{}, errors.New("rendering the module's source: no command to compress with")
+	}
+	for _, word := range xz {
+		if !validWord.MatchString(word) {
+			return parameters{}, fmt.Errorf("rendering the module's source: %q cannot be in a command in a makefile", word)
+		}
+	}
+	return parameters{SHA256: "@SHA256@", Size: "@SIZE@", Release: "@RELEASE@", XZ: strings.Join(xz, " ")}, nil
 }
 
 // Version is [Version].

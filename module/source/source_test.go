@@ -7,6 +7,7 @@ import (
 	"flag"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -117,6 +118,13 @@ func TestRenderRefuses(t *testing.T) {
 		"escape":              {func(a *source.Archive) { a.Release = `6.12\` }, "not a kernel release"},
 		"long release":        {func(a *source.Archive) { a.Release = strings.Repeat("6", 64) }, "not a kernel release"},
 		"code in the arch":    {func(a *source.Archive) { a.SrcArch = `x86" "` }, "not a directory of arch/"},
+		"no number":           {func(a *source.Archive) { a.Release = "x6.12" }, "not a kernel release"},
+		"an option":           {func(a *source.Archive) { a.Release = "-f" }, "not a kernel release"},
+		"a directory":         {func(a *source.Archive) { a.Release = ".." }, "not a kernel release"},
+		"another directory":   {func(a *source.Archive) { a.Release = "6.12/../x" }, "not a kernel release"},
+		"an option for arch":  {func(a *source.Archive) { a.SrcArch = "-x" }, "not a directory of arch/"},
+		"a number for arch":   {func(a *source.Archive) { a.SrcArch = "86" }, "not a directory of arch/"},
+		"long arch":           {func(a *source.Archive) { a.SrcArch = strings.Repeat("x", 64) }, "not a directory of arch/"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := archive()
@@ -129,5 +137,59 @@ func TestRenderRefuses(t *testing.T) {
 				t.Errorf("error %q, want one line with %q", text, test.want)
 			}
 		})
+	}
+}
+
+// TestRenderRefusesCharacters goes through the characters that C, make, a regular
+// expression or a shell could take for something.
+func TestRenderRefusesCharacters(t *testing.T) {
+	const harmless = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ._+~-"
+	for c := range 0x180 {
+		text := string(rune(c))
+		a := archive()
+		a.Release = "6.12" + text + "x"
+		if _, err := source.Render(a); (err == nil) != strings.Contains(harmless, text) {
+			t.Errorf("release %q: error %v", a.Release, err)
+		}
+		a = archive()
+		a.SrcArch = "x" + text + "6"
+		if _, err := source.Render(a); (err == nil) != strings.Contains(harmless[:36]+"_", text) {
+			t.Errorf("arch %q: error %v", a.SrcArch, err)
+		}
+	}
+	for _, xz := range [][]string{nil, {""}, {"xz", "$(shell id)"}, {"xz", "a b"}, {"xz", "x;id"}, {"xz\n"}, {"x'"}, {"#"}} {
+		if files, err := source.DKMS(xz); err == nil || files != nil {
+			t.Errorf("DKMS(%q) = %d files, %v", xz, len(files), err)
+		}
+		if patch, err := source.InTree(kernelTree(), xz); err == nil || patch != nil {
+			t.Errorf("InTree(%q) = %d bytes, %v", xz, len(patch), err)
+		}
+	}
+}
+
+// TestRenderKeepsTheRelease reads a release with everything that one may have the
+// way that dkms and make read it.
+func TestRenderKeepsTheRelease(t *testing.T) {
+	a := archive()
+	a.Release = "6.12~rc1_a+B-c.d"
+	files, err := source.Render(a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, argv := range [][]string{
+		{"bash", "-c", `. ./dkms.conf && [[ '` + a.Release + `' =~ $BUILD_EXCLUSIVE_KERNEL && ! 6x12~rc1_a+B-c.d =~ $BUILD_EXCLUSIVE_KERNEL ]] && echo "${PACKAGE_VERSION#1.0+}"`},
+		{"make", "-s", "-f", "Kbuild", "src=.", "obj=.", "KERNELRELEASE=" + a.Release, "SRCARCH=x86", "--eval=all: ; @echo $(release)", "all"},
+	} {
+		cmd := exec.Command(argv[0], argv[1:]...)
+		cmd.Dir = dir
+		if out, err := cmd.CombinedOutput(); err != nil || string(out) != a.Release+"\n" {
+			t.Errorf("%q: %v; it printed %q", argv, err, out)
+		}
 	}
 }

@@ -161,6 +161,17 @@ func TestUnloadWhileOpen(t *testing.T) {
 	intact(t, before)
 }
 
+// nowhere opens a file for writing that takes everything.
+func nowhere(t *testing.T) int {
+	t.Helper()
+	fd, err := unix.Open("/dev/null", unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Close(fd) })
+	return fd
+}
+
 // gone checks that a descriptor from before the unload is dead.
 func gone(t *testing.T, fd int) {
 	t.Helper()
@@ -170,6 +181,9 @@ func gone(t *testing.T, fd int) {
 	}
 	if n, err := unix.Pread(fd, buf[:], 0); !errors.Is(err, unix.EIO) {
 		t.Errorf("pread after the unload: %d bytes, error %v; want %v", n, err, unix.EIO)
+	}
+	if n, err := unix.Sendfile(nowhere(t), fd, nil, 4096); !errors.Is(err, unix.EIO) {
+		t.Errorf("sendfile after the unload: %d bytes, error %v; want %v", n, err, unix.EIO)
 	}
 	if pos, err := unix.Seek(fd, 0, unix.SEEK_SET); !errors.Is(err, unix.EINVAL) {
 		t.Errorf("seek after the unload: %d, error %v; want %v", pos, err, unix.EINVAL)

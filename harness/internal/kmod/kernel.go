@@ -86,7 +86,7 @@ func examine(dir string) (Kernel, error) {
 		{"Makefile", "give the directory in which the kernel was built"},
 		{configFile, "run make modules_prepare in it"},
 		{releaseFile, "run make modules_prepare in it"},
-		{"Module.symvers", "run make modules in it"},
+		{symversFile, "run make modules in it"},
 	} {
 		if err := present(dir, n.file, n.hint); err != nil {
 			return Kernel{}, err
@@ -113,6 +113,9 @@ func examine(dir string) (Kernel, error) {
 	// Our own, built into the kernel.
 	if config["CONFIG_IKHEADERS_PROC"] == "y" {
 		return Kernel{}, hint.Usage(fmt.Errorf("the kernel in %s has /proc/kheaders.tar.xz built in (CONFIG_IKHEADERS_PROC=y)", dir), "it needs no module")
+	}
+	if err := exports(dir, k.Release, config); err != nil {
+		return Kernel{}, err
 	}
 	k.clang = config["CONFIG_CC_IS_CLANG"] == "y"
 	if config["CONFIG_MODULE_DECOMPRESS"] == "y" {

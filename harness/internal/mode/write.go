@@ -45,7 +45,7 @@ func WriteModule(ctx context.Context, archive, kernelBuild, dir string) error {
 	}
 	files, err := render(stage.File{Path: archive, SHA256: info.SHA256, Size: info.Size}, info.Release, info.SrcArch)
 	if err != nil {
-		return err
+		return hint.Usage(fmt.Errorf("%s: %w", archive, err), "no kernel's build makes such headers: pack them again, with kheaders archive")
 	}
 	return output.Directory(dir, func(partial string) error { return fill(partial, files, archive) })
 }

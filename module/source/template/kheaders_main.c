@@ -8,16 +8,23 @@
  * This works with kernels from 4.14 on. KHEADERS_KERNEL selects between their
  * APIs: 6012 is 6.12.
  */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/errno.h>
 #include <linux/fs.h>
 #include <linux/init.h>
+#include <linux/kernel.h>
 #include <linux/kobject.h>
 #include <linux/module.h>
 #include <linux/moduleparam.h>
+#include <linux/printk.h>
 #include <linux/proc_fs.h>
 #include <linux/string.h>
 #include <linux/stringify.h>
 #include <linux/sysfs.h>
 #include <linux/types.h>
+#include <linux/uio.h>
+#include <linux/utsname.h>
 
 #include "kheaders.h"
 
@@ -36,6 +43,34 @@ static size_t kheaders_size(void)
 	return kheaders_xz_archive_end - kheaders_xz_archive;
 }
 
+/*
+ * Since 5.10, only a file with read_iter has sendfile() and splice(). Before
+ * that, procfs has no read_iter, and the kernel reads into a buffer for them.
+ */
+#if KHEADERS_KERNEL >= 5010
+static ssize_t kheaders_proc_read_iter(struct kiocb *iocb, struct iov_iter *to)
+{
+	loff_t pos = iocb->ki_pos;
+	loff_t size = kheaders_size();
+	size_t count = iov_iter_count(to);
+
+	if (pos < 0)
+		return -EINVAL;
+	if (pos >= size || !count)
+		return 0;
+	count = min_t(loff_t, count, size - pos);
+	count = copy_to_iter(kheaders_xz_archive + pos, count, to);
+	if (!count)
+		return -EFAULT;
+	iocb->ki_pos = pos + count;
+	return count;
+}
+
+static const struct proc_ops kheaders_proc_ops = {
+	.proc_read_iter = kheaders_proc_read_iter,
+	.proc_lseek = default_llseek,
+};
+#else
 static ssize_t kheaders_proc_read(struct file *file, char __user *buf,
 				  size_t count, loff_t *pos)
 {
@@ -54,6 +89,7 @@ static const struct file_operations kheaders_proc_ops = {
 	.read = kheaders_proc_read,
 	.llseek = default_llseek,
 };
+#endif
 #endif
 
 static int __init kheaders_proc_add(void)
@@ -155,10 +191,43 @@ static void kheaders_sysfs_remove(void)
 
 #endif
 
+#if defined(MODULE) && defined(KHEADERS_RELEASE)
+
+/*
+ * Users would not notice that the headers are another kernel's. With module
+ * versions the kernel itself ignores the release, and distributions offer a
+ * module to other kernels than the one that it was built for. The error is what
+ * the kernel gives for a wrong vermagic.
+ */
+static int __init kheaders_check_release(void)
+{
+	const char *release = init_utsname()->release;
+
+	if (!*KHEADERS_RELEASE || !strcmp(release, KHEADERS_RELEASE))
+		return 0;
+	pr_err("the headers are those of %s, but this kernel is %s\n",
+	       KHEADERS_RELEASE, release);
+	return -ENOEXEC;
+}
+
+#else
+
+/* Headers that are built in are the kernel's own. */
+static int __init kheaders_check_release(void)
+{
+	return 0;
+}
+
+#endif
+
 /* If built in, this runs late enough to come after the kernel's own kheaders. */
 static int __init kheaders_init(void)
 {
 	int err;
+
+	err = kheaders_check_release();
+	if (err)
+		return err;
 
 	err = kheaders_proc_add();
 	if (err)

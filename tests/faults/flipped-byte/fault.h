@@ -1,22 +1,24 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-#include <linux/fs.h>
-
-#include <linux/uaccess.h>
+#include <linux/uio.h>
 
 /* Flips the byte at 2 MiB, wherever the read starts and ends. */
-static inline ssize_t fault_read(char __user *to, size_t count, loff_t *pos,
-				 const char *from, size_t size)
+static inline size_t fault_copy(const char *from, size_t count,
+				struct iov_iter *to, const char *archive)
 {
-	const loff_t at = 2 << 20;
-	loff_t start = *pos;
-	ssize_t n = simple_read_from_buffer(to, count, pos, from, size);
-	char c = from[at] ^ 1;
+	const char *at = archive + (2 << 20);
+	char c = *at ^ 1;
+	size_t before = at - from;
+	size_t n;
 
-	if (n > 0 && start <= at && at < start + n &&
-	    copy_to_user(to + (at - start), &c, 1))
-		return -EFAULT;
+	if (at < from || at >= from + count)
+		return copy_to_iter(from, count, to);
+	n = copy_to_iter(from, before, to);
+	if (n == before)
+		n += copy_to_iter(&c, 1, to);
+	if (n == before + 1)
+		n += copy_to_iter(at + 1, count - n, to);
 	return n;
 }
 
-#define simple_read_from_buffer(to, count, pos, from, size) \
-	fault_read(to, count, pos, from, size)
+#define copy_to_iter(from, count, to) \
+	fault_copy(from, count, to, kheaders_xz_archive)

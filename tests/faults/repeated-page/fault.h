@@ -1,22 +1,28 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-#include <linux/fs.h>
+#include <linux/kernel.h>
+#include <linux/uio.h>
 
-#include <linux/uaccess.h>
-
-static inline ssize_t fault_read(char __user *to, size_t count, loff_t *pos,
-				 const char *from, size_t size)
+/* Copies up to the end of a page at a time. */
+static inline size_t fault_copy(const char *from, size_t count,
+				struct iov_iter *to, const char *archive)
 {
-	const loff_t page = 4096;
-	loff_t start = *pos;
-	ssize_t n = simple_read_from_buffer(to, count, pos, from, size);
-	loff_t at = max(start, page);
-	loff_t end = min(start + n, 2 * page);
+	const size_t page = 4096;
+	size_t done = 0;
 
-	if (n > 0 && at < end &&
-	    copy_to_user(to + (at - start), from + (at - page), end - at))
-		return -EFAULT;
-	return n;
+	while (done < count) {
+		size_t pos = from - archive + done;
+		size_t want = min(count - done, page - pos % page);
+		size_t n;
+
+		if (pos / page == 1)
+			pos -= page;
+		n = copy_to_iter(archive + pos, want, to);
+		done += n;
+		if (n < want)
+			break;
+	}
+	return done;
 }
 
-#define simple_read_from_buffer(to, count, pos, from, size) \
-	fault_read(to, count, pos, from, size)
+#define copy_to_iter(from, count, to) \
+	fault_copy(from, count, to, kheaders_xz_archive)
