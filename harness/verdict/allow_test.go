@@ -42,13 +42,13 @@ func TestAllowlist(t *testing.T) {
 		console string
 		want    string
 	}{
-		{"WARNING: benign\n", "known"},
-		{"------------[ cut here ]------------\nWARNING: benign\nCall Trace:\n", "known"},
-		{"WARNING: malign\n", ""},
-		{"BUG: benign\n", ""},
+		{"[ 1.0] WARNING: benign\n", "known"},
+		{"------------[ cut here ]------------\n[ 1.0] WARNING: benign\nCall Trace:\n", "known"},
+		{"[ 1.0] WARNING: malign\n", ""},
+		{"[ 1.0] BUG: benign\n", ""},
 		{"Kernel panic - not syncing: benign\n", ""},
-		{"WARNING: benign\nOops: 0000\n", ""},
-		{"WARNING: benign\nunreferenced object 0x0\n", ""},
+		{"[ 1.0] WARNING: benign\nOops: 0000\n", ""},
+		{"[ 1.0] WARNING: benign\nunreferenced object 0x0\n", ""},
 	}
 	for _, tt := range tests {
 		s := NewScanner(list)
@@ -60,7 +60,7 @@ func TestAllowlist(t *testing.T) {
 	// A bare warning inside another kind of report is a sign of its own.
 	lockdep := Allowlist{{Name: "lockdep", Text: "suspicious", Reason: "known"}}
 	s := NewScanner(lockdep)
-	_, _ = s.Write([]byte("WARNING: suspicious RCU usage\nWARNING: something else\n"))
+	_, _ = s.Write([]byte("WARNING: suspicious RCU usage\n[ 1.0] WARNING: something else\n"))
 	if f := s.Console().Findings[0]; f.Allowed != "" {
 		t.Errorf("%+v is allowed", f)
 	}

@@ -4,9 +4,7 @@ package verdict
 
 import (
 	"bytes"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 
@@ -66,6 +64,8 @@ type Scanner struct {
 	// end of a piece. seen is the recogniser of that piece.
 	continued bool
 	seen      int
+	// echoes says that the line repeats the kernel's command line.
+	echoes bool
 }
 
 // NewScanner returns a scanner that ignores what the list allows.
@@ -141,21 +141,16 @@ func (s *Scanner) flush() {
 	if len(s.buf) > 0 && (!s.continued || len(s.buf) > overlap) {
 		s.line(string(s.buf))
 	}
-	s.buf, s.continued, s.seen = s.buf[:0], false, len(s.table)
+	s.buf, s.continued, s.echoes, s.seen = s.buf[:0], false, false, len(s.table)
 }
-
-// stamp matches what printk puts before a line: the level if the line is raw,
-// the time, and the task or CPU under CONFIG_PRINTK_CALLER.
-var stamp = regexp.MustCompile(`^(?:<\d+>)?\[ *(\d+\.\d+)\](?:\[ *[TC]\d+\])? ?`)
 
 // line handles one line, or one piece of a long one.
 func (s *Scanner) line(raw string) {
-	text, uptime := raw, -1.0
-	if m := stamp.FindStringSubmatch(raw); m != nil {
-		text = raw[len(m[0]):]
-		if t, err := strconv.ParseFloat(m[1], 64); err == nil {
-			uptime = t
-		}
+	list := messages(raw, s.continued, s.echoes)
+	s.echoes = len(list) > 0 && list[len(list)-1].echo
+	text := raw
+	if !s.continued {
+		text = raw[list[0].at:]
 	}
 	if strings.TrimSpace(text) == "" {
 		return
@@ -167,18 +162,12 @@ func (s *Scanner) line(raw string) {
 		}
 	}
 
-	rank := len(s.table)
-	for i := range s.table {
-		if s.table[i].matches(text) {
-			rank = i
-			break
-		}
-	}
+	rank, m := recognise(s.table, raw, list)
 	// The end of a long line matters as little as its middle, unless a
 	// recogniser matched there.
 	kept := clip(Printable(raw[:min(len(raw), 2*maxKept)]), maxKept)
 	if rank < len(s.table) {
-		kept = s.around(raw, rank)
+		kept = window(raw, m.at)
 	}
 	if len(s.con.Recent) == maxRecent {
 		s.con.Recent = slices.Delete(s.con.Recent, 0, 1)
@@ -191,7 +180,7 @@ func (s *Scanner) line(raw string) {
 	case s.continued && rank == s.seen:
 		// Most likely the same text, in the part that is matched twice.
 	default:
-		s.found(&s.table[rank], rank, kept, uptime)
+		s.found(rank, kept, m)
 	}
 	s.seen = rank
 	if strings.Contains(text, "---[ end ") {
@@ -199,9 +188,58 @@ func (s *Scanner) line(raw string) {
 	}
 }
 
+// recognise returns the rank of the first recogniser in the table that knows
+// one of a line's messages, and that message. Without one, the rank is the
+// table's length.
+func recognise(table []recogniser, line string, list []message) (int, message) {
+	// The kernel's word ends where the command line begins.
+	said := line
+	if n := len(list); n > 0 && list[n-1].echo {
+		said, list = line[:list[n-1].at], list[:n-1]
+	}
+	for i, m := range list {
+		if n := len(lead.FindString(m.text)); n > 0 {
+			list[i].bare = m.text[n:]
+		}
+	}
+	for rank := range table {
+		r := &table[rank]
+		for _, m := range list {
+			if r.matches(m) {
+				return rank, m
+			}
+		}
+		if !r.panic {
+			continue
+		}
+		for _, text := range r.any {
+			if i := strings.Index(said, text); i >= 0 {
+				return rank, around(line, list, i)
+			}
+		}
+	}
+	return len(table), message{uptime: -1}
+}
+
+// around returns the message that a place in a line is in, or what begins there
+// if the message has no start or a distant one.
+func around(line string, list []message, at int) message {
+	found := message{text: line[at:], at: at, uptime: -1}
+	for _, m := range list {
+		if m.at > at {
+			break
+		}
+		if found.uptime = m.uptime; at-m.at <= maxKept/2 {
+			found.text, found.at = m.text, m.at
+		}
+	}
+	return found
+}
+
 // found records that a recogniser matched the line.
-func (s *Scanner) found(r *recogniser, rank int, kept string, uptime float64) {
-	title := clip(stamp.ReplaceAllString(kept, ""), maxKept)
+func (s *Scanner) found(rank int, kept string, m message) {
+	r := &s.table[rank]
+	title := clip(Printable(m.text[:min(len(m.text), 2*maxKept)]), maxKept)
 	if s.open != nil && !r.panic && !s.opens(r) {
 		// This is one report with several signs. The most telling one names it.
 		if rank < s.rank {
@@ -214,7 +252,7 @@ func (s *Scanner) found(r *recogniser, rank int, kept string, uptime float64) {
 		return
 	}
 	s.open = nil
-	f := Finding{Name: r.name, Panic: r.panic, Title: title, Test: s.test, Uptime: uptime, Signs: []string{r.name}}
+	f := Finding{Name: r.name, Panic: r.panic, Title: title, Test: s.test, Uptime: m.uptime, Signs: []string{r.name}}
 	s.rank, s.left = rank, maxReport
 	if len(s.con.Findings) == maxFindings {
 		s.con.Dropped++
@@ -248,15 +286,8 @@ func (s *Scanner) keep(line string) {
 	}
 }
 
-// around clips a long line so that the recognised text stays in it.
-func (s *Scanner) around(raw string, rank int) string {
-	at := 0
-	for _, text := range s.table[rank].any {
-		if i := strings.Index(raw, text); i >= 0 {
-			at = i
-			break
-		}
-	}
+// window clips a long line so that what begins at a place stays in it.
+func window(raw string, at int) string {
 	from := 0
 	if at > maxKept/2 {
 		from = at

@@ -5,6 +5,7 @@ package guest_test
 import (
 	"bytes"
 	"debug/elf"
+	"encoding/binary"
 	"errors"
 	"os"
 	"path/filepath"
@@ -116,6 +117,7 @@ func TestPrograms(t *testing.T) {
 			if !slices.Equal(p.Declared, want) {
 				t.Errorf("the tests are %q, want %q", p.Declared, want)
 			}
+			anywhere(t, p.Tests, want)
 			for _, path := range []string{p.Tests} {
 				f, err := elf.Open(path)
 				if err != nil {
@@ -141,6 +143,32 @@ func TestPrograms(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// anywhere checks that the tests in a binary do not depend on the kind of file or
+// on the addresses of its sections.
+func anywhere(t *testing.T, path string, want []string) {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// In the header of an ELF64 file, the type is at 16, the section headers' place
+	// at 40, their number at 60. Each has 64 bytes, with the address at 16.
+	order := binary.LittleEndian
+	headers, n := order.Uint64(text[40:]), order.Uint16(text[60:])
+	for _, typ := range []elf.Type{elf.ET_REL, elf.ET_EXEC, elf.ET_DYN} {
+		order.PutUint16(text[16:], uint16(typ))
+		for _, base := range []uint64{0, 0x260, 0xffff800080000000} {
+			for i := range uint64(n) {
+				order.PutUint64(text[headers+64*i+16:], base+i<<12)
+			}
+			got, err := guest.Declared(bytes.NewReader(text), guest.Tests)
+			if err != nil || !slices.Equal(got, want) {
+				t.Errorf("%v with sections at %#x has the tests %q, %v; want %q", typ, base, got, err, want)
+			}
+		}
 	}
 }
 

@@ -10,11 +10,11 @@ import (
 
 // object is a relocatable ELF file, as far as a module needs one.
 type object struct {
-	typ      elf.Type
-	machine  elf.Machine
-	address  uint64    // of the first section
-	sections []section // the first has index 1
-	symbols  []symbol
+	typ       elf.Type
+	machine   elf.Machine
+	addresses []uint64  // of the sections, as far as it goes
+	sections  []section // the first has index 1
+	symbols   []symbol
 }
 
 type section struct {
@@ -46,6 +46,25 @@ func module(archive, modinfo string) object {
 			{"kheaders_xz_archive_end", 1, uint64(len(before + archive))},
 		},
 	}
+}
+
+// linked gives the sections addresses, which count in the symbols' values, as
+// they do in a file that is not relocatable.
+func (o object) linked(typ elf.Type, addresses ...uint64) object {
+	o.typ, o.addresses = typ, addresses
+	for i, s := range o.symbols {
+		o.symbols[i].value += addresses[s.section-1]
+	}
+	return o
+}
+
+// swapped has the module's two sections in the other order.
+func (o object) swapped() object {
+	o.sections[0], o.sections[1] = o.sections[1], o.sections[0]
+	for i, s := range o.symbols {
+		o.symbols[i].section = 3 - s.section
+	}
+	return o
 }
 
 // bytes lays out the file: header, contents, section headers.
@@ -84,8 +103,8 @@ func (o object) bytes() []byte {
 			Flags: uint64(s.flags),
 			Off:   offset + uint64(contents.Len()),
 		}
-		if i == 1 {
-			h.Addr = o.address
+		if i > 0 && i <= len(o.addresses) {
+			h.Addr = o.addresses[i-1]
 		}
 		names.WriteString(s.name + "\x00")
 		if i == len(sections)-1 {

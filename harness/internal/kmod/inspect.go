@@ -229,8 +229,13 @@ func embedded(data []byte, f *elf.File) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	// In a module, which is relocatable, sections start at zero.
-	from, to := start.Value-f.Sections[start.Section].Addr, end.Value-f.Sections[start.Section].Addr
+	// In a module, which is relocatable, a symbol's value counts from the start
+	// of its section. The section's address may still be set, and says nothing.
+	base := f.Sections[start.Section].Addr
+	if f.Type == elf.ET_REL {
+		base = 0
+	}
+	from, to := start.Value-base, end.Value-base
 	if from >= to || to > uint64(len(bytes)) {
 		return nil, fmt.Errorf("%w: its symbols are at %#x and %#x of %#x bytes", ErrNoArchive, from, to, len(bytes))
 	}

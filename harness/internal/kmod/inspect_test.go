@@ -52,6 +52,48 @@ func TestParse(t *testing.T) {
 	}
 }
 
+// addresses are what sections may have. The linker scripts of new kernels give
+// some to those of modules.
+var addresses = [][]uint64{
+	{0, 0}, {1, 0x260}, {0x260, 0}, {0, 1 << 20}, {0x20000, 0x10000},
+	{0xffff800080000000, 0xffff800081000000}, {1<<64 - 0x2000, 1<<64 - 0x1000},
+}
+
+// In a module, symbols count from the start of their sections, whatever the
+// addresses of these.
+func TestParseAddresses(t *testing.T) {
+	for _, at := range addresses {
+		for _, o := range []object{module(archive, modinfo), module(archive, modinfo).swapped()} {
+			o.addresses = at
+			info, err := kmod.Parse(o.bytes())
+			if err != nil || info.SHA256 != digest(archive) || info.Vermagic != vermagic {
+				t.Errorf("sections at %#x: %+v, %v", at, info, err)
+			}
+			o = o.linked(elf.ET_REL, at...)
+			if n := at[o.symbols[0].section-1]; n < 0x100 {
+				continue
+			}
+			if _, err := kmod.Parse(o.bytes()); !errors.Is(err, kmod.ErrNoArchive) {
+				t.Errorf("sections at %#x, and the symbols as well: error %v, want %v", at, err, kmod.ErrNoArchive)
+			}
+		}
+	}
+}
+
+// In a kernel, they count.
+func TestParseKernelAddresses(t *testing.T) {
+	for _, typ := range []elf.Type{elf.ET_EXEC, elf.ET_DYN} {
+		for _, at := range addresses {
+			for _, o := range []object{module(archive, ""), module(archive, "").swapped()} {
+				info, err := kmod.ParseKernel(o.linked(typ, at...).bytes())
+				if err != nil || info.SHA256 != digest(archive) {
+					t.Errorf("%v with sections at %#x: %+v, %v", typ, at, info, err)
+				}
+			}
+		}
+	}
+}
+
 func TestParseRefuses(t *testing.T) {
 	for name, test := range map[string]struct {
 		change func(*object)
@@ -96,14 +138,7 @@ func TestParseRefuses(t *testing.T) {
 
 // kernel returns what passes for a vmlinux, at an address typical of kernels.
 func kernel(archive string) object {
-	o := module(archive, "")
-	o.typ, o.address = elf.ET_EXEC, 0xffffffff81000000
-	for i := range o.symbols {
-		if o.symbols[i].section == 1 {
-			o.symbols[i].value += o.address
-		}
-	}
-	return o
+	return module(archive, "").linked(elf.ET_EXEC, 0xffffffff81000000, 0)
 }
 
 func TestParseKernel(t *testing.T) {

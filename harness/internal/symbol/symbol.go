@@ -82,9 +82,10 @@ func Open(path string, roots ...string) (*Object, error) {
 	return o, nil
 }
 
-// layOut gives each section of an object file its own addresses. They all begin
-// at zero, so a place in .init.text would look like one in .text. It moves the
-// symbols, because the debug information's relocations refer to these.
+// layOut gives each section of an object file its own addresses. Symbols count from
+// the start of their sections there, so a place in .init.text would look like one in
+// .text. The addresses that linker scripts give to sections have no part in that. It
+// moves the symbols, because the debug information's relocations refer to these.
 func layOut(file *elf.File, text []byte) error {
 	starts := make([]uint64, len(file.Sections))
 	const page = 1 << 12

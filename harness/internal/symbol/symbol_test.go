@@ -4,6 +4,7 @@ package symbol_test
 
 import (
 	"debug/elf"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -98,47 +99,111 @@ func symbolsOf(t *testing.T, path string) (*elf.File, []elf.Symbol) {
 	return file, symbols
 }
 
+// addressed sets the addresses of an object file's sections, which have no part
+// in a relocatable file.
+func addressed(t *testing.T, path string, base, step uint64) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// In the header of an ELF64 file, the section headers' place is at 40, their
+	// number at 60. Each has 64 bytes, with the address at 16.
+	order := binary.LittleEndian
+	headers, n := order.Uint64(text[40:]), order.Uint16(text[60:])
+	for i := range uint64(n) {
+		order.PutUint64(text[headers+64*i+16:], base+i*step)
+	}
+	out := filepath.Join(filepath.Dir(path), fmt.Sprintf("addressed-%#x-%#x.o", base, step))
+	if err := os.WriteFile(out, text, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// scripts are how the sections of a relocatable file, and those of a kernel, get
+// addresses.
+const (
+	moduleScript = "SECTIONS { . = 0x260; .data : { *(.data*) } .init.text : { *(.init.text*) } . = ALIGN(0x10000); .text : { *(.text*) } }"
+	kernelScript = "sink = 0xffff800080000000; SECTIONS { . = 0xffff800080010000; .text : { *(.text*) } . = ALIGN(0x10000); .init.text : { *(.init.text*) } }"
+)
+
+// link runs the linker with a script.
+func link(t *testing.T, a target.Target, object, name, script string, flags ...string) string {
+	t.Helper()
+	dir := filepath.Dir(object)
+	out, lds := filepath.Join(dir, name), filepath.Join(dir, name+".lds")
+	if err := os.WriteFile(lds, []byte(script), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	argv := append(flags, "-T", lds, object, "-o", out)
+	if text, err := exec.Command(a.Cross()+"ld", argv...).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	return out
+}
+
 func TestFrames(t *testing.T) {
 	for _, a := range target.All() {
 		for _, version := range []string{"-gdwarf-4", "-gdwarf-5"} {
 			t.Run(a.Name+version, func(t *testing.T) {
-				path := compile(t, a, "mod", program, version)
+				// A kernel's code is not position independent, and far from zero.
+				path := compile(t, a, "mod", program, version, "-fno-pic", "-mcmodel=large")
 				file, symbols := symbolsOf(t, path)
-				o, err := symbol.Open(path, filepath.Dir(path))
-				if err != nil {
-					t.Fatal(err)
-				}
-				at := map[string]elf.Symbol{}
-				for _, s := range symbols {
-					at[s.Name] = s
-				}
-				for name, want := range map[string]string{
-					"outer": "[{inner mod.c 6} {outer mod.c 11}]",
-					"begin": "[{begin mod.c 17}]",
+				testFrames(t, a, file, symbols, path, path)
+				for _, linked := range []string{
+					addressed(t, path, 0x260, 0), addressed(t, path, 0, 8), addressed(t, path, 0, 1<<20), addressed(t, path, 1<<63, 1<<40),
+					link(t, a, path, "mod.ko", moduleScript, "-r"),
+					link(t, a, path, "exec", kernelScript, "-e", "0", "-z", "max-page-size=4096"),
+					link(t, a, path, "relocatable", kernelScript, "-e", "0", "-z", "max-page-size=4096", "--emit-relocs"),
+					link(t, a, path, "dyn", kernelScript, "-e", "0", "-z", "max-page-size=4096", "-shared", "-Bsymbolic", "--emit-relocs", "-z", "notext"),
 				} {
-					s := at[name]
-					if got := fmt.Sprint(o.Frames(name, trap(t, a, file, s), s.Size)); got != want {
-						t.Errorf("%s is at %s, want %s", name, got, want)
-					}
-					// The kernel rounds up to the next
-					// function.
-					if got := o.Frames(name, 0, s.Size+8); len(got) == 0 {
-						t.Errorf("%s has no lines when it is 8 bytes longer", name)
-					}
-					for _, size := range []uint64{0, s.Size - 1} {
-						if got := o.Frames(name, 0, size); got != nil {
-							t.Errorf("%s of %d bytes has lines, but not that size: %v", name, size, got)
-						}
-					}
-					if got := o.Frames(name, s.Size, s.Size); got != nil {
-						t.Errorf("behind the end of %s is %v", name, got)
-					}
-				}
-				if got := o.Frames("nobody", 0, 8); got != nil {
-					t.Errorf("a function that there is not is at %v", got)
+					t.Run(filepath.Base(linked), func(t *testing.T) { testFrames(t, a, file, symbols, path, linked) })
 				}
 			})
 		}
+	}
+}
+
+// testFrames compares places in a file with the source. Where its traps are is
+// read from the object file that it was made of.
+func testFrames(t *testing.T, a target.Target, file *elf.File, symbols []elf.Symbol, source, path string) {
+	t.Helper()
+	o, err := symbol.Open(path, filepath.Dir(source))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if linked, _ := symbolsOf(t, path); path != source && linked.Section(".text").Addr == 0 {
+		t.Fatal("its sections have no addresses")
+	}
+	at := map[string]elf.Symbol{}
+	for _, s := range symbols {
+		at[s.Name] = s
+	}
+	for name, want := range map[string]string{
+		"outer": "[{inner mod.c 6} {outer mod.c 11}]",
+		"begin": "[{begin mod.c 17}]",
+	} {
+		s := at[name]
+		if got := fmt.Sprint(o.Frames(name, trap(t, a, file, s), s.Size)); got != want {
+			t.Errorf("%s is at %s, want %s", name, got, want)
+		}
+		// The kernel rounds up to the next
+		// function.
+		if got := o.Frames(name, 0, s.Size+8); len(got) == 0 {
+			t.Errorf("%s has no lines when it is 8 bytes longer", name)
+		}
+		for _, size := range []uint64{0, s.Size - 1} {
+			if got := o.Frames(name, 0, size); got != nil {
+				t.Errorf("%s of %d bytes has lines, but not that size: %v", name, size, got)
+			}
+		}
+		if got := o.Frames(name, s.Size, s.Size); got != nil {
+			t.Errorf("behind the end of %s is %v", name, got)
+		}
+	}
+	if got := o.Frames("nobody", 0, 8); got != nil {
+		t.Errorf("a function that there is not is at %v", got)
 	}
 }
 

@@ -8,6 +8,7 @@ package kmsg
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -136,37 +137,54 @@ func (r Record) Background() bool {
 	return slices.ContainsFunc(background, func(b string) bool { return strings.HasPrefix(r.Text, b) })
 }
 
-// trouble has the texts by which a kernel reports that something broke.
-var trouble = []string{
-	"BUG:",
-	"Bad page",
-	"Call Trace:",
-	"Call trace:",
+// trouble matches how the kernel begins to report that something broke. Other
+// messages have the same words further on: advice about processors, or what stands
+// on the kernel's command line.
+var trouble = regexp.MustCompile(`^(?:(?:NMI )?watchdog: |rcu: |traps: |usercopy: |\[ )?(?:` + strings.Join([]string{
+	`(?:[\w/-]+: )?BUG: `,
+	`BUG \S+ \(.*\):`,
+	"Call [Tt]race:",
 	"INFO: rcu",
-	"INFO: task",
-	"Internal error:",
-	"Kernel memory exposure attempt",
-	"Kernel memory overwrite attempt",
+	`INFO: \S+ (?:self-)?detected `,
+	"INFO: task .* blocked ",
+	"INFO: trying to register non-static key",
+	"Internal error: ",
+	"Kernel memory (?:exposure|overwrite) attempt",
 	"Kernel panic",
 	"Oops",
+	"Out of memory: ",
+	"PANIC: ",
 	"Slab corruption",
-	"UBSAN:",
+	"UBSAN: ",
 	"Unable to handle kernel",
-	"WARNING:",
-	"blocked for more than",
+	"WARNING: ",
+	`(?:CPU\d+: )?Watchdog detected hard LOCKUP`,
 	"general protection fault",
-	"kernel BUG at",
-	"list_add corruption",
-	"list_del corruption",
-	"refcount_t:",
-	"self-detected stall",
-	"soft lockup",
-	"unable to handle",
+	"kernel BUG at ",
+	"list_add ",
+	"list_del ",
+	"refcount_t: ",
+	`.*: [0-9a-f]{4,16} \[#\d+\]`, // the end of any oops's first line
+	".* invoked oom-killer: ",
+	".*: page allocation failure: ",
+}, "|") + ")")
+
+// advice has the starts of messages that are none, although they say WARNING.
+var advice = []string{
+	"WARNING: x1-x3 nonzero in violation of boot protocol",
+	"WARNING: BIOS bug: ",
+	"WARNING: MP table in the EBDA can be UNSAFE",
+	"WARNING: KASAN doesn't support memory hot-add",
+	"WARNING: polling idle and HT enabled",
 }
+
+// echoed matches messages that repeat the kernel's command line.
+var echoed = regexp.MustCompile("(?i)^(?:kernel |unknown |unknown kernel )?command line|^Malformed early option|^Booting kernel: ")
 
 // Trouble reports whether the line says that something broke in the kernel.
 func (r Record) Trouble() bool {
-	return slices.ContainsFunc(trouble, func(t string) bool { return strings.Contains(r.Text, t) })
+	return trouble.MatchString(r.Text) && !echoed.MatchString(r.Text) &&
+		!slices.ContainsFunc(advice, func(a string) bool { return strings.HasPrefix(r.Text, a) })
 }
 
 // The lines around the report of a warning or an oops.

@@ -3,6 +3,7 @@
 package kmsg
 
 import (
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -58,6 +59,28 @@ func TestJudgements(t *testing.T) {
 		}
 		if got := r.Trouble(); got != tt.broken {
 			t.Errorf("%q: trouble %v, want %v", tt.text, got, tt.broken)
+		}
+	}
+}
+
+// The host judges the console by the same lines.
+func TestTrouble(t *testing.T) {
+	for name, want := range map[string]bool{"harmless": false, "reports": true} {
+		text, err := os.ReadFile("../../../harness/verdict/testdata/lines/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(text)) {
+			line = strings.TrimSuffix(line, "\n")
+			if strings.HasPrefix(line, "#") {
+				continue
+			}
+			if _, report, ok := strings.Cut(line, "\t"); ok && want {
+				line = report
+			}
+			if got := (Record{Text: line}).Trouble(); got != want {
+				t.Errorf("%q: trouble %v, want %v", line, got, want)
+			}
 		}
 	}
 }
