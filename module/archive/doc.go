@@ -16,4 +16,4 @@ package archive
 
 // Version changes whenever the same trees and options give different bytes. It
 // belongs in the key of every cache of archives.
-const Version = 2
+const Version = 3

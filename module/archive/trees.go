@@ -45,32 +45,6 @@ func (e *NotPreparedError) Error() string {
 	return fmt.Sprintf("%s has no %s", e.Tree, autoconf)
 }
 
-// LinkError reports a symbolic link that cannot be archived.
-type LinkError struct {
-	// Path is the link, in the trees' file system.
-	Path string
-	// Target is where it points.
-	Target string
-	// Err says what is wrong with it.
-	Err error
-}
-
-// Error names the link, where it points and what is wrong.
-func (e *LinkError) Error() string {
-	return fmt.Sprintf("symbolic link %s -> %s: %v", e.Path, e.Target, e.Err)
-}
-
-// Unwrap returns the cause.
-func (e *LinkError) Unwrap() error { return e.Err }
-
-// What can be wrong with a link.
-var (
-	// ErrOutside means that it leads out of the trees.
-	ErrOutside = errors.New("leads outside the kernel trees")
-	// ErrLoop means that it leads to itself, or to a directory above it.
-	ErrLoop = errors.New("leads back to itself")
-)
-
 // File is a header to archive.
 type File struct {
 	// Name is its path in the archive, without the leading "./".
@@ -87,7 +61,7 @@ func (t Trees) Select() ([]File, error) {
 		if tree == "" {
 			continue
 		}
-		root, _, err := s.resolve(tree)
+		root, _, err := resolve(s.trees.FS, tree)
 		if err != nil {
 			return nil, fmt.Errorf("finding the tree %s: %w", tree, err)
 		}
@@ -145,12 +119,14 @@ func compareNames(a, b string) int {
 type selection struct {
 	trees Trees
 	roots []string
-	files map[string]string // name in the archive -> path in the file system
+	// linked are other kernel trees, into which links of these lead.
+	linked []string
+	files  map[string]string // name in the archive -> path in the file system
 }
 
 // top walks one of the top directories of headers, which may itself be a link.
 func (s *selection) top(root, sub string) error {
-	at, info, err := s.resolve(path.Join(root, sub))
+	at, info, err := resolve(s.trees.FS, path.Join(root, sub))
 	if err != nil {
 		return fmt.Errorf("finding %s: %w", path.Join(root, sub), err)
 	}
@@ -165,6 +141,10 @@ func (s *selection) top(root, sub string) error {
 
 // walk selects the headers below the directory at, which is called name in the
 // archive. above lists its parent directories, outermost first.
+//
+// A name that starts with a dot is none of the kernel's, which has git ignore
+// them. It may be an editor's lock, a link to nowhere named .#sched.h, or a
+// file manager's ._sched.h.
 func (s *selection) walk(at, name string, above []string) error {
 	entries, err := fs.ReadDir(s.trees.FS, at)
 	if err != nil {
@@ -172,13 +152,16 @@ func (s *selection) walk(at, name string, above []string) error {
 	}
 	above = append(above, at)
 	for _, entry := range entries {
+		if strings.HasPrefix(entry.Name(), ".") {
+			continue
+		}
 		p, n := path.Join(at, entry.Name()), path.Join(name, entry.Name())
 		header := strings.HasSuffix(n, ".h")
 		mode := entry.Type()
 		if mode&fs.ModeSymlink != 0 {
 			link := p
 			var info fs.FileInfo
-			p, info, err = s.resolve(link)
+			p, info, err = resolve(s.trees.FS, link)
 			if err == nil {
 				mode = info.Mode().Type()
 				switch {
@@ -209,61 +192,19 @@ func (s *selection) walk(at, name string, above []string) error {
 	return nil
 }
 
+// inside reports whether a link may lead to p: into the trees, or into another
+// kernel tree. Ubuntu's headers for a flavour are mostly links into a tree
+// beside it, which the kernel's build is not told about.
 func (s *selection) inside(p string) bool {
-	return slices.ContainsFunc(s.roots, func(root string) bool {
+	holds := func(root string) bool {
 		return root == "." || p == root || strings.HasPrefix(p, root+"/")
-	})
-}
-
-// maxLinks is how many links may follow one another; Linux has the same limit.
-const maxLinks = 40
-
-// resolve follows all links in name. It returns a path without links, and the
-// file's info.
-func (s *selection) resolve(name string) (string, fs.FileInfo, error) {
-	at := "."
-	info, err := fs.Lstat(s.trees.FS, at)
-	if err != nil {
-		return "", nil, err
 	}
-	rest := strings.Split(name, "/")
-	for links := 0; len(rest) > 0; {
-		part := rest[0]
-		rest = rest[1:]
-		switch part {
-		case "", ".":
-			continue
-		case "..":
-			at = path.Dir(at)
-			continue
-		}
-		if !info.IsDir() {
-			return "", nil, &fs.PathError{Op: "open", Path: at, Err: errors.New("not a directory")}
-		}
-		next := path.Join(at, part)
-		if info, err = fs.Lstat(s.trees.FS, next); err != nil {
-			return "", nil, err
-		}
-		if info.Mode()&fs.ModeSymlink == 0 {
-			at = next
-			continue
-		}
-		if links++; links > maxLinks {
-			return "", nil, ErrLoop
-		}
-		target, err := fs.ReadLink(s.trees.FS, next)
-		if err != nil {
-			return "", nil, err
-		}
-		if path.IsAbs(target) {
-			at = "."
-		}
-		rest = append(strings.Split(target, "/"), rest...)
-		// info is the link's; get that of the directory to go on from.
-		if info, err = fs.Lstat(s.trees.FS, at); err != nil {
-			return "", nil, err
-		}
+	if slices.ContainsFunc(s.roots, holds) || slices.ContainsFunc(s.linked, holds) {
+		return true
 	}
-	info, err = fs.Lstat(s.trees.FS, at)
-	return at, info, err
+	tree, ok := kernelTree(s.trees.FS, p)
+	if ok {
+		s.linked = append(s.linked, tree)
+	}
+	return ok
 }

@@ -116,6 +116,26 @@ var selections = []struct {
 		},
 	},
 	{
+		name: "links into another kernel tree",
+		edit: func(m fstest.MapFS, _ *archive.Trees) {
+			m["elsewhere/Makefile"] = file("VERSION = 6\nPATCHLEVEL = 12\n")
+			m["src/include/far.h"] = link("../../elsewhere/include/outside.h")
+			m["obj/include/asm"] = link("/elsewhere/arch/x86/include/asm")
+		},
+		want: func(w map[string]string) {
+			w["include/far.h"] = "elsewhere/include/outside.h"
+			w["include/asm/deeper.h"] = "elsewhere/arch/x86/include/asm/deeper.h"
+		},
+	},
+	{
+		name: "names that start with a dot",
+		edit: func(m fstest.MapFS, _ *archive.Trees) {
+			m["src/include/linux/.#types.h"] = link("user@host.1:2")
+			m["src/include/linux/._types.h"] = file("of a file manager\n")
+			m["src/include/.cache/types.h"] = file("of an indexer\n")
+		},
+	},
+	{
 		name: "include itself is a link",
 		edit: func(m fstest.MapFS, _ *archive.Trees) {
 			for _, f := range []string{"autoconf.h", "utsrelease.h"} {
@@ -229,6 +249,26 @@ var refusedTrees = []struct {
 		edit: func(m fstest.MapFS, _ *archive.Trees) {
 			m["src2/a.h"] = file("x")
 			m["src/include/a.h"] = link("/src2/a.h")
+		},
+		path: "src/include/a.h",
+		is:   archive.ErrOutside,
+	},
+	{
+		name: "another tree whose Makefile is no kernel's",
+		edit: func(m fstest.MapFS, _ *archive.Trees) {
+			m["elsewhere/Makefile"] = file("VERSION = 6\n")
+			m["src/include/a.h"] = link("/elsewhere/include/outside.h")
+		},
+		path: "src/include/a.h",
+		is:   archive.ErrOutside,
+	},
+	{
+		name: "the root is a kernel tree, which is no tree of its own",
+		edit: func(m fstest.MapFS, _ *archive.Trees) {
+			m["Makefile"] = file("VERSION = 6\nPATCHLEVEL = 12\n")
+			m["include/a.h"], m["arch/a.h"] = file("\n"), file("\n")
+			m["src/include/a.h"] = link("/home/a.h")
+			m["home/a.h"] = file("secret\n")
 		},
 		path: "src/include/a.h",
 		is:   archive.ErrOutside,

@@ -283,7 +283,7 @@ func TestVersion(t *testing.T) {
 	}
 	sum := sha256.Sum256(write(t, toyTrees(fsys), archive.Options{ModTime: stamp, Compress: archive.NewXZWriter}))
 	got := fmt.Sprintf("version %d: %x", archive.Version, sum)
-	const want = "version 2: 95a68689d0557ec1d6000203c10f881ef945855699c8ccdbc54675a51bb7a851"
+	const want = "version 3: 95a68689d0557ec1d6000203c10f881ef945855699c8ccdbc54675a51bb7a851"
 	if got != want {
 		t.Errorf("got  %s\nwant %s\nraise Version, and put the new digest here", got, want)
 	}

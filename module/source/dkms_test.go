@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"os/exec"
@@ -76,13 +77,29 @@ func TestDKMSBuild(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	kernel := t.TempDir()
-	if err := os.CopyFS(kernel, fstest.MapFS{
-		"Kbuild":                         {},
-		"include/linux/one.h":            {Data: []byte("int one;\n")},
-		"arch/x86/include/asm/two.h":     {Data: []byte("int two;\n")},
-		"include/generated/autoconf.h":   {Data: []byte("#define CONFIG_64BIT 1\n")},
-		"include/generated/utsrelease.h": {Data: []byte("#define UTS_RELEASE \"6.12.1-toy\"\n")},
+	usr := t.TempDir()
+	link := func(to string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(to), Mode: fs.ModeSymlink} }
+	one, two := &fstest.MapFile{Data: []byte("int one;\n")}, &fstest.MapFile{Data: []byte("int two;\n")}
+	config, release := &fstest.MapFile{Data: []byte("#define CONFIG_64BIT 1\n")}, &fstest.MapFile{Data: []byte("#define UTS_RELEASE \"6.12.1-toy\"\n")}
+	if err := os.CopyFS(usr, fstest.MapFS{
+		// All in one directory.
+		"whole/Kbuild":                         {},
+		"whole/include/linux/one.h":            one,
+		"whole/arch/x86/include/asm/two.h":     two,
+		"whole/include/generated/autoconf.h":   config,
+		"whole/include/generated/utsrelease.h": release,
+		// Ubuntu's, which is both trees to kbuild.
+		"common/Kbuild":                          {},
+		"common/Makefile":                        {Data: []byte("VERSION = 6\nPATCHLEVEL = 12\n")},
+		"common/include/linux/one.h":             one,
+		"common/arch/x86/include/asm/two.h":      two,
+		"flavour/Kbuild":                         link("../common/Kbuild"),
+		"flavour/Makefile":                       link("../common/Makefile"),
+		"flavour/include/linux":                  link("../../common/include/linux"),
+		"flavour/include/generated/autoconf.h":   config,
+		"flavour/include/generated/utsrelease.h": release,
+		"flavour/arch/x86/include/asm":           link("../../../../common/arch/x86/include/asm"),
+		"flavour/arch/x86/include/generated/a.h": {},
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +107,7 @@ func TestDKMSBuild(t *testing.T) {
 	for name, text := range files {
 		tree[name] = &fstest.MapFile{Data: text}
 	}
-	for _, obj := range []string{"", "."} {
+	for obj, kernel := range map[string]string{"": filepath.Join(usr, "whole"), ".": filepath.Join(usr, "flavour")} {
 		dir := t.TempDir()
 		if err := os.CopyFS(dir, tree); err != nil {
 			t.Fatal(err)

@@ -27,7 +27,7 @@ type Tool struct {
 	// For says what it is needed for.
 	For string `json:"for"`
 	// Only lists the kernel profiles and modes, [BPF] or [Image], that need
-	// it. Empty means that everything does.
+	// it, or the tool itself if a source tarball may need it. Empty means that everything does.
 	Only []string `json:"only,omitempty"`
 	// Path is where it was found, or empty.
 	Path string `json:"path,omitempty"`
@@ -112,6 +112,9 @@ func table(targets []target.Target, clang toolchain.Toolchain) []Tool {
 		Tool{Name: clang.Linker(), Package: "lld" + llvm, For: "kernels of the clang profile", Only: []string{"clang"}},
 		Tool{Name: clang.Archiver(), Package: "llvm" + llvm, For: "kernels of the clang profile", Only: []string{"clang"}},
 		Tool{Name: "clang", Package: "clang", For: "a BPF program (--bpf)", Only: []string{BPF}},
+		Tool{Name: "bzip2", Package: "bzip2", For: "kernel sources in a .tar.bz2", Only: []string{"bzip2"}},
+		Tool{Name: "zstd", Package: "zstd", For: "kernel sources in a .tar.zst", Only: []string{"zstd"}},
+		Tool{Name: "lz4", Package: "lz4", For: "kernel sources in a .tar.lz4", Only: []string{"lz4"}},
 		Tool{Name: "cpio", Package: "cpio", For: "the kernel's own kheaders", Only: []string{"ikheaders", "ikheaders-m"}},
 		Tool{Name: "openssl", Package: "openssl", For: "a key for signed modules", Only: []string{"signed"}},
 		Tool{Name: "openssl/evp.h", Package: "libssl-dev", For: "signing modules", Only: []string{"signed"}},
@@ -126,7 +129,7 @@ func Checks() []Tool {
 }
 
 // Needed returns the tools that the given profiles and modes need, and those
-// for [BPF] and [Image] if these are given.
+// for [BPF], [Image] and the tools of tarballs if these are given.
 func Needed(tools []Tool, uses ...string) []Tool {
 	return slices.DeleteFunc(slices.Clone(tools), func(t Tool) bool {
 		used := func(only string) bool { return slices.Contains(uses, only) }

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -120,6 +121,8 @@ func TestPacker(t *testing.T) {
 		"Comparison":         testPackerComparison,
 		"Refuses":            testPackerRefuses,
 		"FailsToRead":        testPackerFailsToRead,
+		"Layouts":            testPackerLayouts,
+		"SkipsEditorFiles":   testPackerSkipsEditorFiles,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, program) })
 	}
@@ -232,7 +235,7 @@ func refusals() []refusal {
 }
 
 func testPackerRefuses(t *testing.T, program string) {
-	for _, tt := range refusals() {
+	for _, tt := range slices.Concat(refusals(), neighbourRefusals()) {
 		t.Run(tt.name, func(t *testing.T) {
 			opts := smallTree(t)
 			dir := filepath.Dir(opts.Source)

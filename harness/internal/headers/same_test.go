@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // packedTrees are trees that both packers must turn into the same archive.
@@ -54,6 +56,7 @@ var packedTrees = []struct {
 			put(t, filepath.Join(o.Source, "include/order", name), "/* "+name+" */\n")
 		}
 	}},
+	{"what editors leave", leaveEditorFiles},
 	{"a file here, a directory there", func(t *testing.T, o *Options) {
 		put(t, filepath.Join(o.Source, "include/x.h"), "a file\n")
 		put(t, filepath.Join(o.Build, "include/x.h/y.h"), "a directory\n")
@@ -79,6 +82,25 @@ var packedTrees = []struct {
 		symlink(t, "/etc/passwd", filepath.Join(o.Source, "include/no-header"))
 		symlink(t, "linux/kconfig.h/", filepath.Join(o.Source, "include/slash.h"))
 		symlink(t, "linux/kconfig.h", filepath.Join(o.Source, "include/no-header-here"))
+	}},
+	{"links into another kernel tree", func(t *testing.T, o *Options) {
+		neighbour(t, o, "another")
+		symlink(t, filepath.Join(filepath.Dir(o.Source), "another", inArch), filepath.Join(o.Build, "include/other"))
+		symlink(t, "a.h", filepath.Join(filepath.Dir(o.Source), "another/include/b.h"))
+		symlink(t, "../../another/include/b.h", filepath.Join(o.Source, "include/b.h"))
+	}},
+	{"links into two other kernel trees", func(t *testing.T, o *Options) {
+		neighbour(t, o, "another")
+		neighbour(t, &Options{Source: filepath.Join(filepath.Dir(o.Source), "another/x")}, "inner")
+		symlink(t, "../../another/inner/include/a.h", filepath.Join(o.Source, "include/b.h"))
+		symlink(t, "../../another/include/a.h", filepath.Join(o.Source, "include/c.h"))
+	}},
+	{"include leads into another kernel tree", func(t *testing.T, o *Options) {
+		neighbour(t, o, "another")
+		if err := os.Rename(filepath.Join(o.Build, inArch), filepath.Join(o.Build, "../another/include/ours")); err != nil {
+			t.Fatal(err)
+		}
+		symlink(t, "../../../another/include/ours", filepath.Join(o.Build, inArch))
 	}},
 	{"trees are links", func(t *testing.T, o *Options) {
 		dir := filepath.Dir(o.Source)
@@ -121,6 +143,35 @@ func testPackerWritesTheSameBytes(t *testing.T, program string) {
 			compareTars(t, want, got)
 		})
 	}
+}
+
+// leaveEditorFiles makes files that count for no headers, or that nobody could
+// read.
+func leaveEditorFiles(t *testing.T, o *Options) {
+	t.Helper()
+	for _, dir := range []string{o.Source + "/include", o.Source + "/include/linux", o.Build + "/include/generated"} {
+		symlink(t, "user@host.1234:1700000000", filepath.Join(dir, ".#sched.h"))
+		symlink(t, "/etc", filepath.Join(dir, ".etc"))
+		symlink(t, ".loop.h", filepath.Join(dir, ".loop.h"))
+		symlink(t, "..", filepath.Join(dir, ".up"))
+		for _, name := range []string{"._sched.h", ".h", ".hidden.h", ".cache/clangd/sched.h", ".sched.h.swp", "sched.h~", "#sched.h#", "sched.h.orig", "tags"} {
+			put(t, filepath.Join(dir, name), "left\n")
+		}
+		if err := unix.Mkfifo(filepath.Join(dir, ".pipe.h"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// testPackerSkipsEditorFiles checks that they make no difference.
+func testPackerSkipsEditorFiles(t *testing.T, program string) {
+	opts := smallTree(t)
+	want, err := inGo(t, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaveEditorFiles(t, &opts)
+	inBoth(t, program, opts, want)
 }
 
 // longName returns a header's name that is n bytes long.

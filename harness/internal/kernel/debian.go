@@ -64,6 +64,11 @@ func (d debian) fetch(ctx context.Context, f fetcher) (Source, error) {
 		if err := f.unpackDeb(ctx, debs[0], scratch); err != nil {
 			return "", sourceInfo{}, err
 		}
-		return filepath.Join(scratch, "usr/src", pkg+".tar.xz"), sourceInfo{Key: "sha256:" + file.SHA256, Origin: filepath.Base(debs[0])}, nil
+		// Debian's is a .tar.xz, Ubuntu's a .tar.bz2.
+		tarballs, err := filepath.Glob(filepath.Join(scratch, "usr/src", pkg+".tar*"))
+		if err != nil || len(tarballs) != 1 {
+			return "", sourceInfo{}, fmt.Errorf("%s has %d tarballs in usr/src, and not one", filepath.Base(debs[0]), len(tarballs))
+		}
+		return tarballs[0], sourceInfo{Key: "sha256:" + file.SHA256, Origin: filepath.Base(debs[0])}, nil
 	})
 }

@@ -39,7 +39,12 @@ esac
 [ -z "$own" ] && [ "$SYSTEM" = stale ] && { echo "E: 404 Not Found" >&2; exit 100; }
 echo deb > "${last}_1.0~x_all.deb"`)
 	script(t, dir, "dpkg-deb", begin+`
-mkdir -p "$3/usr/src"; cp '`+tarball+`' "$3/usr/src/linux-source-6.99.tar.xz"`)
+mkdir -p "$3/usr/src/linux-source-6.99"; cd "$3/usr/src"
+case '`+tarball+`' in
+*.xz) cp '`+tarball+`' linux-source-6.99.tar.xz ;;
+*) cp '`+tarball+`' linux-source-6.99/linux-source-6.99.tar.bz2
+	ln -s linux-source-6.99/linux-source-6.99.tar.bz2 linux-source-6.99.tar.bz2 ;;
+esac`)
 	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
 	return func() string {
 		text, err := os.ReadFile(calls)
@@ -112,6 +117,14 @@ func TestFetchDebian(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestFetchUbuntu fetches a package with what Ubuntu's contains.
+func TestFetchUbuntu(t *testing.T) {
+	tree := fakeTree(t)
+	fakeApt(t, tarball(t, tree, "linux-source-6.99.0/", filepath.Join(t.TempDir(), "a.tar.bz2")))
+	t.Setenv("SYSTEM", "1")
+	sameTree(t, fetch(t, cache.Store{Dir: t.TempDir()}, "debian:6.99").Dir, tree)
 }
 
 func TestFetchDebianElsewhere(t *testing.T) {

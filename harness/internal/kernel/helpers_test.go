@@ -175,6 +175,12 @@ func tarball(t *testing.T, dir, prefix, file string) string {
 		if z, err = xz.NewWriter(&packed); err != nil {
 			t.Fatal(err)
 		}
+	case strings.HasSuffix(file, "bz2"):
+		packed = compressed(t, "bzip2", plain.Bytes())
+	case strings.HasSuffix(file, "zst"):
+		packed = compressed(t, "zstd", plain.Bytes())
+	case strings.HasSuffix(file, "lz4"):
+		packed = compressed(t, "lz4", plain.Bytes())
 	default:
 		packed = plain
 	}
@@ -190,6 +196,20 @@ func tarball(t *testing.T, dir, prefix, file string) string {
 		t.Fatal(err)
 	}
 	return file
+}
+
+// compressed returns what a program makes of a text. Without the program, it
+// skips the test.
+func compressed(t *testing.T, program string, text []byte) bytes.Buffer {
+	t.Helper()
+	if _, err := run.Look(program); err != nil {
+		t.Skip(err)
+	}
+	var out bytes.Buffer
+	if err := (run.Cmd{Argv: []string{program, "-c"}, Stdin: bytes.NewReader(text), Stdout: &out}).Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return out
 }
 
 // sameTree checks that two directories contain the same files.

@@ -10,7 +10,7 @@ import (
 // parser and its origin, and add a line here.
 var kinds = []kind{
 	{"a directory", parseDirectory},
-	{"a source tarball (.tar, .tar.gz, .tar.xz)", parseTarball},
+	{"a source tarball (.tar, .tar.gz, .tar.xz, .tar.bz2, .tar.zst)", parseTarball},
 	{"debian:6.12", parseDebian},
 	{"debian-image:6.1", parseImage},
 	{"https://…#sha256=…", parseURL},

@@ -75,7 +75,7 @@ func patchCopy(ctx context.Context, store cache.Store, source Source, patch []by
 	return nil
 }
 
-// copyTree copies a tree without git's own files. It links a file unless apart
+// copyTree copies what is source in a tree. It links a file unless apart
 // says that the file needs its own content.
 func copyTree(ctx context.Context, from, to string, apart func(name string) bool) error {
 	return filepath.WalkDir(from, func(path string, entry fs.DirEntry, err error) error {
@@ -91,11 +91,13 @@ func copyTree(ctx context.Context, from, to string, apart func(name string) bool
 		}
 		target := filepath.Join(to, name)
 		switch {
-		case entry.Name() == ".git" && name != ".":
+		case !isSource(entry.Name(), entry.IsDir()) && name != ".":
 			if entry.IsDir() {
 				return fs.SkipDir
 			}
 			return nil
+		case entry.IsDir() && name != "." && ignoresItself(path):
+			return fs.SkipDir
 		case entry.IsDir():
 			return os.Mkdir(target, 0o755)
 		case entry.Type()&fs.ModeSymlink != 0:

@@ -39,8 +39,8 @@ type treeScan struct {
 }
 
 // hashTree returns the identity of the directory tree root: a digest of the
-// names, types, execute permissions and contents of its files and symlinks,
-// without anything named .git. indexDir keeps what was learned about each file,
+// names, types, execute permissions and contents of its files and symlinks, as
+// far as they are source. indexDir keeps what was learned about each file,
 // so that an unchanged tree is not read again.
 func hashTree(ctx context.Context, root, indexDir string) (string, error) {
 	id, _, err := scanTree(ctx, root, indexDir, index.Window)
@@ -84,6 +84,9 @@ func (s *treeScan) walk(ctx context.Context, dir string) (err error) {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
+	if dir != "." && ignoresItself(filepath.Join(s.root, dir)) {
+		return nil
+	}
 	d, err := os.Open(filepath.Join(s.root, dir))
 	if err != nil {
 		return err
@@ -102,7 +105,7 @@ func (s *treeScan) walk(ctx context.Context, dir string) (err error) {
 	var sum []byte // what goes into the directory's digest
 	for _, item := range list {
 		name := item.Name()
-		if name == ".git" {
+		if !isSource(name, item.IsDir()) {
 			continue
 		}
 		if item.IsDir() {

@@ -4,8 +4,10 @@ package kernel
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 )
@@ -105,9 +107,50 @@ var treeChanges = []struct {
 	{name: "git's own files", same: true, change: func(tree string) error {
 		return os.WriteFile(filepath.Join(tree, ".git/index"), []byte("x"), 0o644)
 	}},
+	{name: "what editors and indexers leave", same: true, change: func(tree string) error { return leaveFiles(tree, leftovers) }},
+	{name: "an object tree", same: true, change: func(tree string) error {
+		return buildIn(tree, "# this is build directory, ignore it\n*\n")
+	}},
+	{name: "a tree that git ignores as a whole", same: true, change: func(tree string) error {
+		return os.WriteFile(filepath.Join(tree, ".gitignore"), []byte("*\n"), 0o644)
+	}},
+	{name: "a directory that git ignores in part", change: func(tree string) error { return buildIn(tree, "*\n!*.h\n") }},
+	{name: "a directory in which git ignores objects", change: func(tree string) error { return buildIn(tree, "*.o\n") }},
+	{name: "what looks like it", change: func(tree string) error { return leaveFiles(tree, []string{"a/tags.c"}) }},
+	{name: "a directory named tags", change: func(tree string) error { return leaveFiles(tree, []string{"a/tags/x.c"}) }},
+	{name: "a local configuration", change: func(tree string) error { return leaveFiles(tree, []string{".config"}) }},
+	{name: "a local version", change: func(tree string) error { return leaveFiles(tree, []string{"localversion-x"}) }},
+	{name: "a version for a tree without git", change: func(tree string) error { return leaveFiles(tree, []string{".scmversion"}) }},
+	{name: "what make would take for built", change: func(tree string) error { return leaveFiles(tree, []string{"a/one.o"}) }},
 	{name: "a worktree's .git", same: true, change: func(tree string) error {
 		return os.WriteFile(filepath.Join(tree, "sub/.git"), []byte("elsewhere"), 0o644)
 	}},
+}
+
+// leftovers are what tools leave in a kernel tree, for themselves.
+var leftovers = []string{
+	"tags", "TAGS", "a/tags", "cscope.out", "cscope.in.out", "cscope.files", "ncscope.out", "GPATH", "GRTAGS", "GTAGS", "GSYMS", "ID",
+	"compile_commands.json", "rust-project.json", ".clangd", ".cache/clangd/index/one.idx", ".vscode/settings.json",
+	".idea/workspace.xml", ".ccls-cache/x", ".dir-locals.el", ".DS_Store", "a/._one.h", "a/.one.h.swp", "a/one.h.swp", "a/.one.h.un~",
+	"a/one.h~", "a/#one.h#", "a/one.h.orig", "a/one.h.rej", "a/one.h.bak", "0001-a.patch", "my.diff", "series", "patches/a.patch", "patches-main/a",
+	".pc/a/one.h", "a/__pycache__/x.cpython-313.pyc", "a/x.pyc", ".nfs0000001", ".envrc", "lost+found/x",
+}
+
+// buildIn makes a directory with a .gitignore.
+func buildIn(tree, gitignore string) error {
+	return errors.Join(leaveFiles(tree, []string{"build/include/config/auto.conf", "build/one.o"}),
+		os.WriteFile(filepath.Join(tree, "build/.gitignore"), []byte(gitignore), 0o644))
+}
+
+// leaveFiles writes the files, and an editor's lock: a link to nowhere.
+func leaveFiles(tree string, names []string) error {
+	for _, name := range names {
+		path := filepath.Join(tree, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte("left\n"), 0o644)); err != nil {
+			return err
+		}
+	}
+	return os.Symlink("user@host.1234:1700000000", filepath.Join(tree, "a/.#one.h"))
 }
 
 func TestHashTreeSees(t *testing.T) {
@@ -132,6 +175,27 @@ func TestHashTreeSees(t *testing.T) {
 				t.Errorf("the index says %s, the tree is %s", after, fresh)
 			}
 		})
+	}
+}
+
+// TestCopyTree checks that a copy has the source, and nothing else.
+func TestCopyTree(t *testing.T) {
+	from, to := t.TempDir(), filepath.Join(t.TempDir(), "copy")
+	writeTree(t, from, smallTree)
+	want, _ := scan(t, from, t.TempDir())
+	if err := errors.Join(buildIn(from, "*\n"), os.Remove(filepath.Join(from, "a/.#one.h")), leaveFiles(from, leftovers)); err != nil {
+		t.Fatal(err)
+	}
+	if err := copyTree(t.Context(), from, to, func(string) bool { return true }); err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := scan(t, to, t.TempDir()); got != want {
+		t.Errorf("the copy is %s, the tree %s", got, want)
+	}
+	for _, name := range append(slices.Clone(leftovers), ".git", "a/.#one.h", "build") {
+		if _, err := os.Lstat(filepath.Join(to, name)); !os.IsNotExist(err) {
+			t.Errorf("%s is in the copy: %v", name, err)
+		}
 	}
 }
 

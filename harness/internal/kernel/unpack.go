@@ -11,55 +11,31 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/kheaders/kheaders/harness/internal/cache"
 	"github.com/kheaders/kheaders/harness/internal/hint"
 	"github.com/kheaders/kheaders/harness/internal/run"
 )
 
-// compressions are the kinds of tarballs: the name's suffix, and the program
-// that tar calls to decompress it. xz and gzip are much faster than what Go
-// has.
-var compressions = []struct {
-	suffix string
-	args   []string
-}{
-	{".tar", []string{}},
-	{".tar.xz", []string{"xz"}},
-	{".txz", []string{"xz"}},
-	{".tar.gz", []string{"gzip"}},
-	{".tgz", []string{"gzip"}},
-}
-
-// compressionOf returns the program that decompresses a tarball of that name,
-// as a list that is empty if it is not compressed. It returns nil for a name
-// that is not a tarball's.
-func compressionOf(name string) []string {
-	for _, c := range compressions {
-		if strings.HasSuffix(name, c.suffix) {
-			return c.args
-		}
-	}
-	return nil
-}
-
-// unpack unpacks a tarball so that dir becomes its kernel tree, whether the
-// tree is at the top or in a single directory. It fails when the tarball is cut
-// short.
+// unpack unpacks a tarball so that dir becomes its kernel tree, see [topOf]. It
+// fails when the tarball is cut short.
 func (f fetcher) unpack(ctx context.Context, tarball, dir string) error {
 	args := []string{"tar"}
-	programs := compressionOf(tarball)
-	for _, p := range programs {
-		if _, err := run.Look(p); err != nil {
-			return err
-		}
-		args = append(args, "--use-compress-program="+p)
-	}
-	if len(programs) == 0 {
+	packed, ok, err := compressionOf(tarball)
+	switch {
+	case err != nil:
+		return fmt.Errorf("unpacking %s: %w", tarball, err)
+	case !ok:
+		return hint.New(fmt.Errorf("unpacking %s: it is neither a tar nor a compressed one", tarball), "compare its size and digest with the original's")
+	case packed.command == "":
 		if err := checkTarEnd(tarball); err != nil {
 			return fmt.Errorf("unpacking %s: %w", tarball, err)
 		}
+	default:
+		if _, err := run.Look(packed.program()); err != nil {
+			return fmt.Errorf("unpacking %s: %w", tarball, err)
+		}
+		args = append(args, "--use-compress-program="+packed.command)
 	}
 	into := dir + ".unpack"
 	if err := os.Mkdir(into, 0o755); err != nil {
@@ -74,18 +50,53 @@ func (f fetcher) unpack(ctx context.Context, tarball, dir string) error {
 		return hint.New(fmt.Errorf("unpacking %s: %w", tarball, firstLine(err)), "the file may be cut short or damaged: compare its size and digest with the original's")
 	}
 
-	top := into
-	list, err := os.ReadDir(into)
+	top, err := topOf(into)
 	if err != nil {
-		return err
-	}
-	if len(list) == 1 && list[0].IsDir() {
-		top = filepath.Join(into, list[0].Name())
+		return fmt.Errorf("unpacking %s: %w", tarball, err)
 	}
 	if err := os.Rename(top, dir); err != nil {
 		return fmt.Errorf("moving the source tree into place: %w", err)
 	}
 	return os.RemoveAll(into)
+}
+
+// topDepth is how many directories a tarball may have around a kernel tree.
+const topDepth = 3
+
+// topOf finds the kernel tree in what was unpacked: the directory itself, or the
+// only one in it that is a kernel tree, or else the only one in it, and so on.
+// If there is no kernel tree, it returns the last directory that it looked at.
+func topOf(dir string) (string, error) {
+	for range topDepth {
+		if _, err := treeVersion(dir); err == nil {
+			return dir, nil
+		}
+		list, err := os.ReadDir(dir)
+		if err != nil {
+			return "", err
+		}
+		var all, trees []string
+		for _, item := range list {
+			if !item.IsDir() {
+				continue
+			}
+			path := filepath.Join(dir, item.Name())
+			all = append(all, path)
+			if _, err := treeVersion(path); err == nil {
+				trees = append(trees, path)
+			}
+		}
+		switch {
+		case len(trees) == 1:
+			return trees[0], nil
+		case len(trees) > 1:
+			return "", hint.Usage(fmt.Errorf("there are %d kernel trees in it, such as %s and %s", len(trees), filepath.Base(trees[0]), filepath.Base(trees[1])), "unpack it, and name the directory of one")
+		case len(all) != 1:
+			return dir, nil
+		}
+		dir = all[0]
+	}
+	return dir, nil
 }
 
 // checkTarEnd fails when an uncompressed tar does not end in the two blocks of

@@ -25,11 +25,11 @@ import (
 // stallTimeout is how long a server may be silent.
 const stallTimeout = time.Minute
 
-// remote is a tarball on a server: its address, and the digest that proves it
-// is the right one.
-type remote struct{ url, sha256 string }
+// remote is a tarball on a server: its address, the digest that proves it is the
+// right one, and the program that decompresses it, by its name.
+type remote struct{ url, sha256, packed string }
 
-func (remote) facts() facts { return facts{configurable: true} }
+func (r remote) facts() facts { return facts{configurable: true, uses: used(r.packed)} }
 
 var hexDigest = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
@@ -47,16 +47,17 @@ func parseURL(spec string) (origin, error) {
 		return nil, hint.Usage(fmt.Errorf("kernel %q lacks the digest of the file", spec),
 			"add #sha256= and the 64 hexadecimal digits that sha256sum prints for the file")
 	}
-	if compressionOf(u.Path) == nil {
+	packed, ok := byName(u.Path)
+	if !ok {
 		return nil, fmt.Errorf("kernel %q is not a source tarball, by its name", spec)
 	}
 	u.Fragment = ""
-	return remote{u.String(), digest}, nil
+	return remote{u.String(), digest, packed.program()}, nil
 }
 
 func (r remote) fetch(ctx context.Context, f fetcher) (Source, error) {
 	name := path.Base(strings.SplitN(r.url, "?", 2)[0])
-	return f.unpacked(ctx, cache.KeyOf(sourceFormat, r.sha256, strings.Join(compressionOf(name), " ")), func(ctx context.Context, scratch string) (string, sourceInfo, error) {
+	return f.unpacked(ctx, cache.KeyOf(sourceFormat, r.sha256), func(ctx context.Context, scratch string) (string, sourceInfo, error) {
 		file := filepath.Join(scratch, name)
 		f.progress("downloading " + r.url)
 		got, err := download(ctx, r.url, file)

@@ -37,6 +37,7 @@ func TestFetchURL(t *testing.T) {
 		}
 	}
 	serve("/whole.tar.gz", func(w http.ResponseWriter) { write(w, text) })
+	serve("/wrong.tar.xz", func(w http.ResponseWriter) { write(w, text) })
 	serve("/other.tar.gz", func(w http.ResponseWriter) { write(w, append([]byte("x"), text...)) })
 	serve("/cut.tar.gz", func(w http.ResponseWriter) {
 		w.Header().Set("Content-Length", fmt.Sprint(len(text)))
@@ -57,6 +58,9 @@ func TestFetchURL(t *testing.T) {
 			t.Errorf("%s: left behind: %v", name, left)
 		}
 	}
+
+	// The name need not tell the truth.
+	sameTree(t, fetch(t, cache.Store{Dir: t.TempDir()}, server.URL+"/wrong.tar.xz#sha256="+digest).Dir, tree)
 
 	requests = 0
 	store := cache.Store{Dir: t.TempDir()}

@@ -12,7 +12,9 @@
  * a single time stamp, SOURCE_DATE_EPOCH (seconds since 1970) or 1980-01-01.
  * Comments are removed unless they contain "SPDX"; the preprocessor reads the
  * same tokens from the rest. A symbolic link is packed as a copy of its target,
- * which must be inside the trees.
+ * which must be inside the trees, or in another kernel tree: a directory with
+ * include, arch and a Makefile that sets VERSION and PATCHLEVEL. Names that start
+ * with a dot are left out; editors and file managers leave such files.
  *
  * "kheaders archive" writes the same bytes. If this program fails, discard what
  * it wrote.
@@ -510,6 +512,7 @@ struct header {
 struct selection {
 	char *roots[2];
 	int nr_roots;
+	char *linked;		/* the last other kernel tree that a link led into */
 	struct header *headers;
 	size_t nr, room;
 };
@@ -595,17 +598,98 @@ failed:
 	return NULL;
 }
 
-static int inside(const struct selection *s, const char *path)
+static int holds(const char *root, const char *path)
 {
-	size_t n;
+	size_t n = strlen(root);
+
+	return n == 1 || (!strncmp(path, root, n) && (!path[n] || path[n] == '/'));
+}
+
+/* Returns whether a line of a Makefile, which ends in a zero, sets the variable. */
+static int sets(const char *line, const char *end, const char *variable)
+{
+	size_t n = strlen(variable);
+
+	while (line) {
+		if (!strncmp(line, variable, n) &&
+		    line[n + strspn(line + n, " \t")] == '=')
+			return 1;
+		line = memchr(line, '\n', end - line);
+		if (line)
+			line++;
+	}
+	return 0;
+}
+
+/* Returns whether a Makefile sets a kernel's version, in its first 64 KiB. */
+static int sets_version(const char *path)
+{
+	static char bytes[(64 << 10) + 1];
+	struct stat st;
+	size_t len;
+	FILE *file;
+	int failed;
+
+	if (stat(path, &st) || !S_ISREG(st.st_mode))
+		return 0;
+	file = fopen(path, "re");
+	if (!file)
+		return 0;
+	len = fread(bytes, 1, sizeof(bytes) - 1, file);
+	failed = ferror(file);
+	fclose(file);
+	bytes[len] = '\0';
+	return !failed && sets(bytes, bytes + len, "VERSION") &&
+	       sets(bytes, bytes + len, "PATCHLEVEL");
+}
+
+static int is_kernel_tree(const char *tree)
+{
+	static const char * const dirs[] = { "include", "arch" };
+	char *path;
+	struct stat st;
+	size_t i;
+	int ok = 1;
+
+	for (i = 0; ok && i < ARRAY_SIZE(dirs); i++) {
+		path = text("%s/%s", tree, dirs[i]);
+		ok = !stat(path, &st) && S_ISDIR(st.st_mode);
+		free(path);
+	}
+	if (!ok)
+		return 0;
+	path = text("%s/Makefile", tree);
+	ok = sets_version(path);
+	free(path);
+	return ok;
+}
+
+/*
+ * Returns whether a link may lead to path: into the trees, or into another
+ * kernel tree. Ubuntu's headers for a flavour are mostly links into a tree
+ * beside it, which the kernel's build is not told about.
+ */
+static int inside(struct selection *s, const char *path)
+{
+	char *tree, *slash;
 	int i;
 
 	for (i = 0; i < s->nr_roots; i++) {
-		n = strlen(s->roots[i]);
-		if (n == 1 || (!strncmp(path, s->roots[i], n) &&
-			       (!path[n] || path[n] == '/')))
+		if (holds(s->roots[i], path))
 			return 1;
 	}
+	if (s->linked && holds(s->linked, path))
+		return 1;
+	tree = text("%s", path);
+	while ((slash = strrchr(tree, '/')) != tree) {
+		*slash = '\0';
+		if (is_kernel_tree(tree)) {
+			free(s->linked);
+			s->linked = tree;
+			return 1;
+		}
+	}
+	free(tree);
 	return 0;
 }
 
@@ -636,7 +720,12 @@ static int compare_entries(const void *a, const void *b)
 	return strcmp(*(char * const *)a, *(char * const *)b);
 }
 
-/* Lists a directory, sorted, so that the first error is always the same one. */
+/*
+ * Lists a directory, sorted, so that the first error is always the same one.
+ * A name that starts with a dot is none of the kernel's, which has git ignore
+ * them. It may be an editor's lock, a link to nowhere named .#sched.h, or a
+ * file manager's ._sched.h.
+ */
 static char **list(const char *path, size_t *nr)
 {
 	DIR *dir = opendir(path);
@@ -652,7 +741,7 @@ static char **list(const char *path, size_t *nr)
 		entry = readdir(dir);
 		if (!entry)
 			break;
-		if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, ".."))
+		if (entry->d_name[0] == '.')
 			continue;
 		if (*nr == room) {
 			room = room ? 2 * room : 64;
@@ -1181,5 +1270,6 @@ int main(int argc, char **argv)
 	free(s.headers);
 	free(s.roots[0]);
 	free(s.roots[1]);
+	free(s.linked);
 	return 0;
 }
