@@ -138,7 +138,7 @@ func (w *world) command(results string) *exec.Cmd {
 	argv := slices.Concat(w.prefix, []string{w.kheaders, "test", "--results", results, "--cache", w.cache}, w.args)
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Dir = w.repo
-	cmd.Env = slices.Concat(os.Environ(), []string{"PATH=" + w.bin + ":" + w.path, "KHEADERS_FAULT=" + w.results}, w.env)
+	cmd.Env = slices.Concat(os.Environ(), []string{"PATH=" + w.bin + ":" + w.path, "KHEADERS_FAULT=" + w.results, "KHEADERS_KEEP_ENV=KHEADERS_FAULT QEMU"}, w.env)
 	return cmd
 }
 

@@ -28,6 +28,11 @@ const module = "github.com/kheaders/kheaders"
 func compile(args []string) error {
 	output := option(args, "-o")
 	switch {
+	case has(args, "env"):
+		for _, name := range args[1:] {
+			fmt.Println(os.Getenv(name))
+		}
+		return nil
 	case os.Getenv("GOFAIL") != "":
 		return errors.New("GOFAIL asks for this")
 	case has(args, "build") && args[len(args)-1] == "github.com/u-root/mkuimage/cmd/mkuimage":

@@ -11,11 +11,8 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"strings"
 	"syscall"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/kheaders/kheaders/harness/internal/hint"
 	"github.com/kheaders/kheaders/harness/internal/kernel"
@@ -38,14 +35,25 @@ func commands() []command {
 }
 
 func main() {
+	// vmtest refuses to work with a bad one, even if told otherwise.
+	_ = os.Unsetenv("VMTEST_TIMEOUT")
 	os.Exit(realMain(os.Args[1:], os.Stdout, os.Stderr))
 }
 
 func realMain(args []string, stdout, stderr io.Writer) int {
-	ctx, stop := interruptible()
-	defer stop()
-	err := dispatch(ctx, args, stdout, stderr)
-	if cause := context.Cause(ctx); cause != nil && errors.Is(err, cause) {
+	ctx, in := interruptible()
+	defer in.stop()
+	err := dispatch(ctx, args, outlet{stdout, in.cancel}, outlet{stderr, in.cancel})
+	return in.code(conclude(context.Cause(ctx), err, stderr))
+}
+
+// conclude explains an error and returns our exit code. The cause is that of an
+// interruption, if there was one.
+func conclude(cause, err error, stderr io.Writer) int {
+	if errors.Is(cause, errUnread) {
+		return 128 + int(syscall.SIGPIPE)
+	}
+	if cause != nil && errors.Is(err, cause) {
 		// The interrupted work has nothing to add, and needs no advice.
 		err = cause
 	}
@@ -61,24 +69,6 @@ func realMain(args []string, stdout, stderr io.Writer) int {
 	default:
 		explain(stderr, err)
 		return exitHarness
-	}
-}
-
-// interruptible returns a context that the first SIGINT or SIGTERM cancels,
-// with a cause. A second one ends us at once, as if it had killed us, and
-// everything that we started ends with us. We handle that one as well, because
-// a shell makes its background jobs ignore SIGINT.
-func interruptible() (context.Context, func()) {
-	ctx, cancel := context.WithCancelCause(context.Background())
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	go func() {
-		cancel(fmt.Errorf("interrupted by %s", unix.SignalName((<-signals).(syscall.Signal))))
-		os.Exit(128 + int((<-signals).(syscall.Signal)))
-	}()
-	return ctx, func() {
-		signal.Stop(signals)
-		cancel(nil)
 	}
 }
 

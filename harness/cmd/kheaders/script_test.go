@@ -14,6 +14,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/kheaders/kheaders/harness/internal/run"
 	"github.com/kheaders/kheaders/harness/target"
 	"github.com/kheaders/kheaders/tests/replay"
 )
@@ -57,7 +58,13 @@ func TestScripts(t *testing.T) {
 // genuine are the programs that the toy kernel tree and the fakes need.
 var genuine = []string{
 	"awk", "basename", "cat", "chmod", "cp", "date", "diff", "dirname", "env", "false", "git", "grep", "gzip", "head", "ln", "ls", "make", "mkdir", "mv", "patch",
-	"printf", "rm", "sed", "setpriv", "sh", "sleep", "tail", "tar", "touch", "true", "wc", "xz",
+	"printf", "rm", "sed", "setpriv", "sh", "sleep", "tail", "tar", "timeout", "touch", "true", "wc", "xz",
+}
+
+// switches are what scripts tell fakes through the environment.
+var switches = []string{
+	"WORK", "GORACE", replay.DirVariable, "GOFAIL", "FAIL", "HANG", "LOSE", "PACK", "MARK", "KHEADERS_MARK", "SLOW",
+	"KEY", "UNSIGNED", "COMMENTS", "DEBIAN", "OFFLINE", "BROKEN", "FAIL_CLANG",
 }
 
 // sources are the sources of kheaders that guests are built from.
@@ -82,7 +89,7 @@ func setup(env *testscript.Env, tree string) error {
 		}
 	}
 	tools := filepath.Join(env.WorkDir, "tools")
-	if err := os.Mkdir(tools, 0o755); err != nil {
+	if err := os.MkdirAll(tools, 0o755); err != nil {
 		return err
 	}
 	for _, name := range genuine {
@@ -124,6 +131,7 @@ func setup(env *testscript.Env, tree string) error {
 	// Otherwise the race detector makes each process sleep for a second before
 	// it exits.
 	env.Setenv("GORACE", "atexit_sleep_ms=0")
+	env.Setenv(run.KeepVariable, strings.Join(switches, " "))
 	env.Setenv("XDG_CACHE_HOME", filepath.Join(env.WorkDir, "cache"))
 	return nil
 }

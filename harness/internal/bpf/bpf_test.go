@@ -61,7 +61,8 @@ func TestCompile(t *testing.T) {
 	// The stand-in for the compiler sees the headers and the program, and
 	// notes how it was called.
 	notes := filepath.Join(t.TempDir(), "notes")
-	compiler(t, `echo "$@" >> `+notes+`
+	t.Setenv("CPATH", "/usr/include") // clang reads that in spite of -nostdlibinc
+	compiler(t, `echo "$CPATH$@" >> `+notes+`
 case "$*" in
 *-emit-llvm*) cat include/linux/sched.h - > ../task.bc ;;
 *) cp ../task.bc ../task.bpf.o ;;
@@ -86,7 +87,7 @@ esac`)
 	}
 	inArch := "arch/" + arch.SrcArch + "/include"
 	said := strings.Split(strings.TrimSpace(string(text)), "\n")
-	if len(said) != 2 ||
+	if len(said) != 2 || !strings.HasPrefix(said[0], "-target ") || !strings.HasPrefix(said[1], "-target ") ||
 		!strings.Contains(said[0], "-target "+arch.Triplet()+" ") || !strings.Contains(said[0], " -nostdlibinc ") ||
 		!strings.Contains(said[0], " -I"+inArch+" -I"+inArch+"/generated -Iinclude -I"+inArch+"/uapi ") ||
 		!strings.Contains(said[1], "-target "+arch.BPF()+" ") {

@@ -227,8 +227,11 @@ func Install(ctx context.Context, missing []Tool, progress func(string)) error {
 	for _, command := range Commands(missing) {
 		argv := slices.Concat(become, []string{"env", "DEBIAN_FRONTEND=noninteractive"}, strings.Fields(command))
 		progress(run.Quote(argv))
-		if err := (run.Cmd{Argv: argv}).Run(ctx); err != nil {
-			return hint.New(fmt.Errorf("installing packages: %w", err), Hint(missing))
+		if err := step(ctx, argv, progress); err != nil {
+			return hint.New(fmt.Errorf("installing packages: %w", err), mend(err, Hint(missing)))
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("installing packages: %w", context.Cause(ctx))
 		}
 	}
 	return nil

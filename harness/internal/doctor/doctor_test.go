@@ -293,6 +293,20 @@ func TestInstall(t *testing.T) {
 			setting + update + update + setting + bison + bison,
 		},
 		{
+			"root, dpkg was interrupted", true,
+			map[string]string{"apt-get": `echo "E: dpkg was interrupted, you must manually run 'dpkg --configure -a' to correct the problem."; exit 100`, "env": env},
+			"+ env DEBIAN_FRONTEND=noninteractive " + update + "error: installing packages: env: exit status 100\n" +
+				strings.Replace(advice, "sudo", "sudo dpkg --configure -a && sudo", 1),
+			setting + update + update,
+		},
+		{
+			"root, apt is busy", true,
+			map[string]string{"apt-get": `echo "E: Could not get lock /var/lib/dpkg/lock-frontend. It is held by process 1 (apt-get)"; exit 100`, "env": env},
+			"+ env DEBIAN_FRONTEND=noninteractive " + update + "error: installing packages: env: exit status 100\n" +
+				strings.Replace(advice, "sudo", "wait until the other package manager has finished, and then: sudo", 1),
+			setting + update + update,
+		},
+		{
 			"sudo", false,
 			map[string]string{"apt-get": "exit 0", "env": env, "sudo": sudo, "true": "exit 0"},
 			"+ sudo -n env DEBIAN_FRONTEND=noninteractive " + update + "+ sudo -n env DEBIAN_FRONTEND=noninteractive " + bison,

@@ -15,7 +15,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"unicode"
@@ -34,9 +33,6 @@ const Module = "github.com/kheaders/kheaders"
 // Tests is the package of the guest tests.
 const Tests = Module + "/tests/guest"
 
-// baseVersion changes with the recipe for the base image.
-const baseVersion = "2"
-
 // Builder compiles for guests.
 type Builder struct {
 	// Repo is the directory of our own sources, with go.mod in it.
@@ -45,6 +41,9 @@ type Builder struct {
 	// Log receives the output of the Go tools.
 	Log string
 }
+
+// baseVersion changes with the recipe for the base image.
+const baseVersion = "2"
 
 // FindRepo returns the directory of our sources, which is dir or a parent of
 // it.
@@ -65,11 +64,6 @@ func FindRepo(dir string) (string, error) {
 	}
 }
 
-// env makes the Go tools compile for the guest and nothing else.
-func env(t target.Target) []string {
-	return append(t.GoEnv(), "GOFLAGS=-buildvcs=false", "GOWORK=off")
-}
-
 // Base returns the path of the u-root image for an architecture. mkuimage takes
 // 15 to 30 s, so the image is cached by everything it is made from.
 func (b Builder) Base(ctx context.Context, t target.Target) (string, error) {
@@ -82,7 +76,11 @@ func (b Builder) Base(ctx context.Context, t target.Target) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("reading the guest's sources: %w", err)
 	}
-	parts := slices.Concat([]string{baseVersion, t.GOARCH, t.GoLevel, runtime.Version(), string(sum), initramfs.BuildTags}, ours, initramfs.Commands())
+	tool, err := askGo(ctx, b.Repo, b.Log)
+	if err != nil {
+		return "", fmt.Errorf("building the u-root image: %w", err)
+	}
+	parts := slices.Concat([]string{baseVersion, t.GOARCH, t.GoLevel, tool.version, string(sum), initramfs.BuildTags}, ours, initramfs.Commands())
 	entry, err := b.Store.Get(ctx, "initramfs", cache.KeyOf(parts...), func(ctx context.Context, dir string) ([]string, error) {
 		tmp := filepath.Join(dir, "tmp")
 		if err := os.Mkdir(tmp, 0o755); err != nil {
@@ -92,14 +90,17 @@ func (b Builder) Base(ctx context.Context, t target.Target) (string, error) {
 		// guest's environment. It then runs in that environment.
 		mkuimage := filepath.Join(tmp, "mkuimage")
 		for _, cmd := range []run.Cmd{
-			{Argv: []string{"go", "build", "-o", mkuimage, "github.com/u-root/mkuimage/cmd/mkuimage"}},
+			{
+				Argv: []string{"go", "build", "-o", mkuimage, "github.com/u-root/mkuimage/cmd/mkuimage"},
+				Env:  append(tool.env, "CGO_ENABLED=0"),
+			},
 			{
 				Argv: slices.Concat([]string{
 					mkuimage, "-o", filepath.Join(dir, baseName), "-tmp-dir", tmp,
 					"-initcmd", initramfs.Init, "-uinitcmd", initramfs.Agent, "-defaultsh", initramfs.Agent,
 					"-go-build-tags", initramfs.BuildTags, "-skip-ldd",
 				}, initramfs.Commands()),
-				Env: env(t),
+				Env: append(tool.env, t.GoEnv()...),
 			},
 		} {
 			cmd.Dir, cmd.Log = b.Repo, b.Log
@@ -154,11 +155,15 @@ func (b Builder) Programs(ctx context.Context, t target.Target, tests, dir strin
 	if err != nil {
 		return Programs{}, err
 	}
+	tool, err := askGo(ctx, b.Repo, b.Log)
+	if err != nil {
+		return Programs{}, fmt.Errorf("compiling %s: %w", tests, err)
+	}
 	p := Programs{Tests: filepath.Join(dir, "guest.test")}
 	err = run.Cmd{
 		// Symbols must stay: the declared tests are read from them.
 		Argv: []string{"go", "test", "-c", "-trimpath", "-ldflags=-w", "-o", p.Tests, tests},
-		Dir:  b.Repo, Env: env(t), Log: b.Log,
+		Dir:  b.Repo, Env: append(tool.env, t.GoEnv()...), Log: b.Log,
 	}.Run(ctx)
 	if err != nil {
 		return Programs{}, fmt.Errorf("compiling %s: %w", tests, err)

@@ -241,6 +241,7 @@ func fakeGo(t *testing.T) (notes string) {
 	notes = filepath.Join(dir, "notes")
 	for name, script := range map[string]string{
 		"go": `#!/bin/sh
+[ "$1" != env ] || exit 0
 echo "go GOARCH=$GOARCH $*" >> '` + notes + `'
 [ -z "$FAIL" ] || exit 1
 cp '` + dir + `/mkuimage.sh' "$3"
@@ -255,6 +256,7 @@ mkdir "$4/left" && echo image > "$2"
 		}
 	}
 	t.Setenv("PATH", dir+string(filepath.ListSeparator)+os.Getenv("PATH"))
+	t.Setenv(run.KeepVariable, "FAIL")
 	return notes
 }
 

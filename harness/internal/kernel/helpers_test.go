@@ -50,6 +50,7 @@ func fakeTools(t *testing.T) (dir string) {
 		script(t, dir, name, `echo "$(basename "$0") ${VERSION-1.0}"`)
 	}
 	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	t.Setenv(run.KeepVariable, "VERSION FAIL HANG LOSE")
 	return dir
 }
 

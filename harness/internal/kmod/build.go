@@ -45,10 +45,6 @@ var environment = []string{
 	"KBUILD_BUILD_USER=kheaders",
 	"KBUILD_BUILD_HOST=kheaders",
 	"KBUILD_BUILD_VERSION=1",
-	// We may run below a make that has flags and a job server of its own.
-	"MAKEFLAGS=", "MFLAGS=", "GNUMAKEFLAGS=", "MAKEFILES=", "MAKELEVEL=",
-	// These would send the build elsewhere, or add to it.
-	"KBUILD_OUTPUT=", "KBUILD_EXTRA_SYMBOLS=", "KCPPFLAGS=",
 }
 
 // Build builds the module in Dir, for the kernel that k describes, in all forms
@@ -141,7 +137,6 @@ func (k Kernel) compress(ctx context.Context, ko, output string) (err error) {
 		// The kernel's decoder supports no other check.
 		return run.Cmd{
 			Argv:  []string{"xz", "--compress", "--stdout", "--quiet", "--format=xz", "--check=crc32", "--threads=1", "--lzma2=dict=1MiB"},
-			Env:   []string{"XZ_DEFAULTS=", "XZ_OPT="},
 			Stdin: in, Stdout: out,
 		}.Run(ctx)
 	case ".zst":

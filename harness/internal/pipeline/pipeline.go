@@ -31,7 +31,8 @@ func Run(ctx context.Context, c Config) (report.Run, error) {
 	defer release()
 	if r.Install {
 		progress := func(line string) { r.say("install", "%s", line) }
-		if err := doctor.Install(ctx, r.Missing(ctx, r.Cells...), progress); err != nil {
+		// An interruption is a verdict, which the cells come to as well.
+		if err := doctor.Install(ctx, r.Missing(ctx, r.Cells...), progress); err != nil && ctx.Err() == nil {
 			return report.Run{}, err
 		}
 	}

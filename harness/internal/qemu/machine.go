@@ -144,10 +144,14 @@ func (m Machine) eventsDevice(path string) vmtest.Fn {
 func Drivers(t target.Target) []string { return []string{t.Transport.Driver(), "virtio_console"} }
 
 // logTo sends QEMU's own messages to a file. vmtest would keep all of them in
-// memory.
+// memory. It would also pass our whole environment on.
 func logTo(path string) vmtest.Fn {
 	return func(_ *vmtest.IDAllocator, o *vmtest.Options) error {
-		o.QEMUArgs = slices.Concat([]string{"-c", `exec "$@" >` + path + ` 2>&1`, o.QEMUCommand, o.QEMUCommand}, o.QEMUArgs)
+		argv := []string{"-c", `exec "$@" >` + path + ` 2>&1`, o.QEMUCommand, "env"}
+		for _, name := range run.Withheld() {
+			argv = append(argv, "-u", name)
+		}
+		o.QEMUArgs = slices.Concat(argv, []string{o.QEMUCommand}, o.QEMUArgs)
 		o.QEMUCommand = "/bin/sh"
 		return nil
 	}

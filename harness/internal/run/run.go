@@ -33,13 +33,13 @@ const guard = `(trap "" HUP INT TERM; read -r _ <&3; kill -KILL 0) <&- >/dev/nul
 const tailLines = 40
 
 // Cmd is a program to run. It runs in its own process group, which ends when
-// the program ends, or when we do, whatever ends us.
+// the program ends, or when we do, whatever ends us, unless it must not.
 type Cmd struct {
 	// Argv is the program and its arguments.
 	Argv []string
 	// Dir is its working directory; empty means ours.
 	Dir string
-	// Env is added to our environment; later entries win.
+	// Env is added to our [Environment]; later entries win.
 	Env []string
 	// Stdin is its input; nil means none.
 	Stdin io.Reader
@@ -48,6 +48,10 @@ type Cmd struct {
 	// Log is a file to which the command line and the output are appended.
 	// If it is empty, only the tail is kept, for the error.
 	Log string
+	// Uninterruptible is for a program that changes the system: it runs to
+	// its end, whatever happens to us or to the context. Its output, with
+	// nothing to Stdout, arrives when it has ended.
+	Uninterruptible bool
 }
 
 // Error is the failure of a program.
@@ -138,7 +142,25 @@ func (c Cmd) Run(ctx context.Context) (err error) {
 		}
 		sink = io.MultiWriter(f, tail)
 	}
+	if c.Uninterruptible {
+		cmd := exec.Command(path, c.Argv[1:]...)
+		cmd.Dir, cmd.Env, cmd.Stdin = c.Dir, append(Environment(), c.Env...), c.Stdin
+		err := toTheEnd(ctx, cmd, sink)
+		if err == nil || errors.Is(err, context.Cause(ctx)) {
+			return err
+		}
+		return c.failure(err, tail)
+	}
+	return c.guarded(ctx, path, sink, tail)
+}
 
+// failure is the error for a program that ended with err.
+func (c Cmd) failure(err error, tail *tailBuffer) error {
+	return &Error{Argv: c.Argv, Dir: c.Dir, Log: c.Log, Tail: tail.lines(), Err: err}
+}
+
+// guarded runs the program so that it ends when ctx or we do.
+func (c Cmd) guarded(ctx context.Context, path string, sink io.Writer, tail *tailBuffer) error {
 	theirs, ours, err := os.Pipe()
 	if err != nil {
 		return fmt.Errorf("guarding %s: %w", c.Argv[0], err)
@@ -147,7 +169,7 @@ func (c Cmd) Run(ctx context.Context) (err error) {
 	cmd := exec.CommandContext(ctx, "/bin/sh", append([]string{"-c", guard, c.Argv[0], path}, c.Argv[1:]...)...)
 	cmd.ExtraFiles = []*os.File{theirs}
 	cmd.Dir = c.Dir
-	cmd.Env = append(os.Environ(), c.Env...)
+	cmd.Env = append(Environment(), c.Env...)
 	cmd.Stdin = c.Stdin
 	cmd.Stderr = sink
 	cmd.Stdout = sink
@@ -160,9 +182,10 @@ func (c Cmd) Run(ctx context.Context) (err error) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	// While the watcher lives, no other group can get this number.
 	signal := func(s syscall.Signal) error { return syscall.Kill(-cmd.Process.Pid, s) }
-	patience := time.AfterFunc(0, func() {})
+	kill := func() { _ = signal(syscall.SIGKILL) }
+	patience, calm := time.AfterFunc(0, func() {}), func() bool { return true }
 	cmd.Cancel = func() error {
-		patience = time.AfterFunc(grace, func() { _ = signal(syscall.SIGKILL) })
+		patience, calm = time.AfterFunc(grace, kill), onHurry(ctx, kill)
 		return signal(syscall.SIGTERM)
 	}
 	// A grandchild that has our pipes open must not hold us up.
@@ -173,7 +196,8 @@ func (c Cmd) Run(ctx context.Context) (err error) {
 	if err == nil {
 		err = cmd.Wait()
 		patience.Stop()
-		_ = signal(syscall.SIGKILL)
+		calm()
+		kill()
 	}
 	if err != nil {
 		if ctx.Err() != nil {
@@ -184,7 +208,7 @@ func (c Cmd) Run(ctx context.Context) (err error) {
 			// the disk is full.
 			err = fmt.Errorf("taking its output: %w", output.err)
 		}
-		return &Error{Argv: c.Argv, Dir: c.Dir, Log: c.Log, Tail: tail.lines(), Err: err}
+		return c.failure(err, tail)
 	}
 	return nil
 }

@@ -20,12 +20,12 @@ import (
 )
 
 // asParent makes the test binary a parent to be killed. It runs its arguments
-// as one program.
+// as one program, which is "uninterruptible" if that is its value.
 const asParent = "KHEADERS_RUN_PARENT"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(asParent) != "" {
-		if err := (Cmd{Argv: os.Args[1:], Stdout: os.Stdout}).Run(context.Background()); err != nil {
+	if how := os.Getenv(asParent); how != "" {
+		if err := (Cmd{Argv: os.Args[1:], Stdout: os.Stdout, Uninterruptible: how == "uninterruptible"}).Run(context.Background()); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
