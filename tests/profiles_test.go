@@ -22,7 +22,7 @@ var profiles = []struct {
 	// then looks at the same kernel in another way.
 	then func(*testing.T)
 }{
-	{"debug", "debian:6.1", target.All()[0].Name, []string{"TestSysfs", "TestLeaks"}, []string{"TestSysfsTaken", "TestBesideOwnModule"}, sourceLines},
+	{"debug", "debian:6.12", target.All()[0].Name, []string{"TestSysfs", "TestLeaks"}, []string{"TestSysfsTaken", "TestBesideOwnModule"}, sourceLines},
 	{"ikheaders", "debian:6.12", target.Quickest().Name, []string{"TestSysfsTaken"}, []string{"TestSysfs", "TestBesideOwnModule", "TestUnsignedRefused", "TestCompressed"}, nil},
 	{"ikheaders-m", "debian:6.12", target.Quickest().Name, []string{"TestSysfs", "TestBesideOwnModule", "TestCompressed"}, []string{"TestSysfsTaken", "TestUnsignedRefused"}, nil},
 	{"signed", "debian:6.12", target.All()[0].Name, []string{"TestSysfs", "TestUnsignedRefused", "TestCompressed"}, []string{"TestSysfsTaken", "TestBesideOwnModule", "TestLeaks"}, unsignedModule},

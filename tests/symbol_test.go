@@ -24,7 +24,7 @@ var frameLine = regexp.MustCompile(`^(?:\(inlined by\) )?(\S+) at (\S+):(\d+)`)
 // sourceLines compares the source lines of places all over a kernel with
 // those that the kernel's own scripts/faddr2line finds with binutils.
 func sourceLines(t *testing.T) {
-	k := testKernel(t, target.All()[0], "--kernel", "debian:6.1", "--profile", "debug")
+	k := testKernel(t, target.All()[0], "--profile", "debug")
 	vmlinux := filepath.Join(k.Build, "vmlinux")
 	object, err := rig.OpenSymbols(vmlinux, k.Source)
 	if err != nil {
