@@ -7,9 +7,11 @@ import (
 	"flag"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -41,6 +43,13 @@ func fakes() map[string]func() {
 
 // TestScripts runs the scripts in tests/script, which specify the command line.
 func TestScripts(t *testing.T) {
+	// Whoever runs us may ignore it, as nohup(1) does, and then the scripts would.
+	// What we handle instead is back to its default in the programs that we start.
+	if signal.Ignored(syscall.SIGHUP) {
+		hangups := make(chan os.Signal, 1)
+		signal.Notify(hangups, syscall.SIGHUP)
+		t.Cleanup(func() { signal.Ignore(syscall.SIGHUP) })
+	}
 	tree, err := filepath.Abs("../../../tests/fakelinux")
 	if err != nil {
 		t.Fatal(err)
