@@ -19,7 +19,7 @@ qemu-test:
 	$(KHEADERS) test --install $(ARGS)
 
 .PHONY: test
-test: DOCTOR = --mode dkms --bpf
+test: DOCTOR = --mode dkms --bpf --checks
 test: deps unit e2e
 	$(GO) test -v -count=1 -parallel 2 -timeout 20m -run '$(FEW_FAULTS)' ./tests/faults
 

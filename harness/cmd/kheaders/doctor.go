@@ -22,7 +22,7 @@ func runDoctor(ctx context.Context, c *call) error {
 	bpf := c.flags.Bool("bpf", false, "also look for what test --bpf needs")
 	install := c.flags.Bool("install", false, "install what is missing, with apt")
 	quiet := c.flags.Bool("quiet", false, "print nothing if nothing is missing")
-	checks := c.flags.Bool("checks", false, "also look for what make check-c needs")
+	checks := c.flags.Bool("checks", false, "also look for what the project's own tests need")
 	asJSON := c.flags.Bool("json", false, "print a JSON array")
 	if _, err := c.parse(0); err != nil {
 		return err

@@ -123,9 +123,16 @@ func table(targets []target.Target, clang toolchain.Toolchain) []Tool {
 	)
 }
 
-// Checks looks for the additional tools that check the generated C.
+// Checks looks for the additional tools that this project's own tests need.
 func Checks() []Tool {
-	return []Tool{{Name: "sparse", Package: "sparse", For: "checking the generated C", Path: Tool{Name: "sparse"}.find()}}
+	tools := []Tool{{Name: "sparse", Package: "sparse", For: "checking the generated C"}}
+	for _, program := range []string{"bzip2", "zstd", "lz4"} {
+		tools = append(tools, Tool{Name: program, Package: program, For: "testing kinds of tarballs"})
+	}
+	for i := range tools {
+		tools[i].Path = tools[i].find()
+	}
+	return tools
 }
 
 // Needed returns the tools that the given profiles and modes need, and those
