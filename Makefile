@@ -43,7 +43,7 @@ COVERED = harness harness/cmd/kheaders harness/internal/pipeline harness/interna
 comma := ,
 space := $(subst x,,x x)
 .PHONY: cover
-cover:
+cover: deps
 	@mkdir -p out
 	$(GO) test -count=1 -coverpkg=$(subst $(space),$(comma),$(COVERED:%=./%)) -coverprofile=out/cover.out $(COVERED:%=./%)
 	@awk -F '[: ]' '\
