@@ -137,11 +137,11 @@ func plainTrees(t *testing.T) Options {
 	symlink(t, "../uapi/linux/codes.h", filepath.Join(plain.Source, "include/dt-bindings/codes.h"))
 	symlink(t, "../../"+inArch+"/asm", filepath.Join(plain.Source, "include/dt-bindings/asm"))
 	if *sourceFlag != "" {
-		real, err := target.Lookup(*archFlag)
+		named, err := target.Lookup(*archFlag)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if *buildFlag == "" || real.Name != arch.Name {
+		if *buildFlag == "" || named.Name != arch.Name {
 			t.Skip("this needs an object tree for " + arch.Name)
 		}
 		for to, from := range map[string]string{plain.Source: *sourceFlag, plain.Build: *buildFlag} {

@@ -55,8 +55,13 @@ func TestParse(t *testing.T) {
 // addresses are what sections may have. The linker scripts of new kernels give
 // some to those of modules.
 var addresses = [][]uint64{
-	{0, 0}, {1, 0x260}, {0x260, 0}, {0, 1 << 20}, {0x20000, 0x10000},
-	{0xffff800080000000, 0xffff800081000000}, {1<<64 - 0x2000, 1<<64 - 0x1000},
+	{0, 0},
+	{1, 0x260},
+	{0x260, 0},
+	{0, 1 << 20},
+	{0x20000, 0x10000},
+	{0xffff800080000000, 0xffff800081000000},
+	{1<<64 - 0x2000, 1<<64 - 0x1000},
 }
 
 // In a module, symbols count from the start of their sections, whatever the

@@ -71,7 +71,9 @@ func TestHurry(t *testing.T) {
 	start := time.Now()
 	cancel(errors.New("enough"))
 	hurry()
-	<-result
+	if err := <-result; err == nil {
+		t.Error("a killed program is no error")
+	}
 	if took := time.Since(start); took > grace/2 {
 		t.Errorf("it took %v", took)
 	}
