@@ -72,6 +72,8 @@ var genuine = []string{
 
 // switches are what scripts tell fakes through the environment.
 var switches = []string{
+	"GOCOVERDIR", // of the fakes, when coverage is measured
+
 	"WORK", "GORACE", replay.DirVariable, "GOFAIL", "FAIL", "HANG", "LOSE", "PACK", "MARK", "KHEADERS_MARK", "SLOW",
 	"KEY", "UNSIGNED", "COMMENTS", "DEBIAN", "OFFLINE", "BROKEN", "FAIL_CLANG",
 }
