@@ -94,7 +94,7 @@ func TestBuildPatchedFromSeed(t *testing.T) {
 	if got := from(build("ikheaders")); got != "patched plain" {
 		t.Errorf("another profile is made from %q, want patched and plain", got)
 	}
-	for _, name := range []string{"clang", "ld.lld"} {
+	for _, name := range []string{"clang", "ld.lld", "llvm-ar"} {
 		script(t, f.tools, name, `echo "clang version 99.0"`)
 	}
 	clang := f.mustBuild(t, second.Name, func(o *kernel.BuildOptions) { o.Profile = "clang" })
