@@ -199,12 +199,12 @@ func tarball(t *testing.T, dir, prefix, file string) string {
 	return file
 }
 
-// compressed returns what a program makes of a text. Without the program, it
-// skips the test.
+// compressed returns what a program makes of a text. make test installs the
+// program.
 func compressed(t *testing.T, program string, text []byte) bytes.Buffer {
 	t.Helper()
 	if _, err := run.Look(program); err != nil {
-		t.Skip(err)
+		t.Fatal(err)
 	}
 	var out bytes.Buffer
 	if err := (run.Cmd{Argv: []string{program, "-c"}, Stdin: bytes.NewReader(text), Stdout: &out}).Run(t.Context()); err != nil {
