@@ -123,7 +123,7 @@ func processes(t *testing.T, dir string) []string {
 
 // TestDebian612 runs a kernel on every architecture, twice, and looks at the
 // report instead of trusting the exit code. It builds the kernels of the timed
-// tests, so it runs before the parallel ones. 6.1 is in TestProfiles, TestBuiltin
+// tests, so it runs before the parallel ones. 6.1 is in TestOlderSeries
 // and TestDebianImage61.
 func TestDebian612(t *testing.T) {
 	const spec, version = "debian:6.12", "6.12."
