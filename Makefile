@@ -6,6 +6,12 @@
 
 GO ?= go
 ARGS ?=
+
+# Go 1.21 is the first that fetches the version that go.mod names.
+GO_VERSION := $(shell $(GO) env GOVERSION 2>/dev/null | sed 's/.*\(go1[0-9.]*\).*/\1/')
+ifneq ($(shell printf 'go1.21\n%s\n' '$(GO_VERSION)' | sort -V | head -n 1),go1.21)
+$(error Go 1.21 or newer is needed, and this is $(or $(GO_VERSION),none): see https://go.dev/dl/)
+endif
 GOLANGCI_LINT = $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
 # kheaders builds without a C compiler, since it may have to install one.

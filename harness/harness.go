@@ -91,13 +91,16 @@ func Run(ctx context.Context, o Options) (report.Run, error) {
 
 // Shell prepares the one cell that the options name, and returns the command
 // line that boots it to u-root's shell on the terminal. With gdb, QEMU waits
-// for a debugger on port 1234. The caller owns the results directory until it
-// calls release.
+// for a debugger on port 1234. A shell often has to explain a failed run, so it
+// leaves the reports in o.Results alone and writes to a subdirectory, "shell".
+// The caller owns that until it calls release, or until the program ends that it
+// becomes.
 func Shell(ctx context.Context, o Options, gdb bool) (argv []string, release func(), err error) {
 	config, err := o.config()
 	if err != nil {
 		return nil, nil, err
 	}
+	config.Results = filepath.Join(config.Results, "shell")
 	session, err := pipeline.Prepare(ctx, config)
 	if err != nil {
 		return nil, nil, err

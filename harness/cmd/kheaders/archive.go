@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"path/filepath"
@@ -49,7 +50,7 @@ func runArchive(ctx context.Context, c *call) error {
 	}
 	result, err := headers.Pack(ctx, options)
 	if err != nil {
-		return pipeline.Advise(err, t)
+		return pipeline.Advise(err, t, pipeline.Place{Path: *output, Change: "choose another --output FILE"}, pipeline.CachePlace(cmp.Or(dir, *output)))
 	}
 	if *asJSON {
 		return printJSON(c.stdout, result)
@@ -110,7 +111,7 @@ func runExtract(ctx context.Context, c *call) error {
 	}
 	info, err := headers.Extract(ctx, args[0], args[1])
 	if err != nil {
-		return pipeline.Advise(err, target.All()[0])
+		return pipeline.Advise(err, target.All()[0], pipeline.Place{Path: args[1], Change: "extract it to another DIR"})
 	}
 	fmt.Fprintf(c.stdout, "%s: %d headers of %s\n", args[1], info.Files, info.Release)
 	return nil

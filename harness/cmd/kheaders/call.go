@@ -38,26 +38,38 @@ type call struct {
 
 // parse reads the flags and returns the n arguments after them.
 func (c *call) parse(n int) ([]string, error) {
-	if err := c.flags.Parse(c.argv); err != nil {
+	if err := c.flags.Parse(familiar(c.argv, c.flags)); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			return nil, err
 		}
+		meant := ""
 		if name, ok := strings.CutPrefix(err.Error(), "flag provided but not defined: -"); ok {
 			err = fmt.Errorf("unknown option --%s", name) // two dashes, like everywhere else
+			meant = didYouMean("--", name, c.options())
 		}
-		return nil, hint.Usage(err, "kheaders "+c.name+" --help lists the options")
+		return nil, hint.Usage(err, meant+"kheaders "+c.name+" --help lists the options")
 	}
 	if c.flags.NArg() != n {
-		takes, given := "no arguments", "but got none"
+		takes, given, meant := "no arguments", "but got none", ""
 		if c.args != "" {
 			takes = c.args
 		}
 		if c.flags.NArg() > 0 {
 			given = fmt.Sprintf("but got %q", strings.Join(c.flags.Args(), " "))
+			if c.flags.Lookup("kernel") != nil {
+				meant = "did you mean --kernel " + c.flags.Arg(0) + "? "
+			}
 		}
-		return nil, hint.Usage(fmt.Errorf("%s takes %s, %s", c.name, takes, given), "kheaders "+c.name+" --help shows how to call it")
+		return nil, hint.Usage(fmt.Errorf("%s takes %s, %s", c.name, takes, given), meant+"kheaders "+c.name+" --help shows how to call it")
 	}
 	return c.flags.Args(), nil
+}
+
+// options returns the names of the command's options.
+func (c *call) options() []string {
+	var names []string
+	c.flags.VisitAll(func(f *flag.Flag) { names = append(names, f.Name) })
+	return names
 }
 
 // required refuses a command line that lacks a flag without a default.

@@ -11,6 +11,7 @@ import (
 	"github.com/kheaders/kheaders/harness/internal/kernel"
 	"github.com/kheaders/kheaders/harness/internal/mode"
 	"github.com/kheaders/kheaders/harness/internal/pipeline"
+	"github.com/kheaders/kheaders/harness/internal/toolchain"
 	"github.com/kheaders/kheaders/harness/target"
 )
 
@@ -62,7 +63,10 @@ func runDoctor(ctx context.Context, c *call) error {
 			fmt.Fprintf(c.stdout, "%-24s %-36s %s\n", tool.Name, tool.For, where)
 		}
 	}
-	return doctor.Error(doctor.Missing(tools))
+	if err := doctor.Error(doctor.Missing(tools)); err != nil {
+		return err
+	}
+	return toolchain.Go(ctx)
 }
 
 // needs returns the architectures, and what doctor must look for on them.

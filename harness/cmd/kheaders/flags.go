@@ -71,7 +71,11 @@ func checkInput(path string) error {
 		err = fmt.Errorf("%s is a directory", path)
 	}
 	if err != nil {
-		return hint.Usage(err, "name a kheaders.tar.xz")
+		advice := "name a kheaders.tar.xz"
+		if strings.HasPrefix(path, "/proc/") || strings.HasPrefix(path, "/sys/") {
+			advice = "this kernel offers no headers there: sudo modprobe kheaders, if it has that module, or name a kheaders.tar.xz"
+		}
+		return hint.Usage(err, advice)
 	}
 	return nil
 }

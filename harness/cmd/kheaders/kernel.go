@@ -51,11 +51,11 @@ func runKernel(ctx context.Context, c *call) error {
 	store := cache.Store{Dir: dir}
 	source, err := kernel.Fetch(ctx, store, from, progress, t)
 	if err != nil {
-		return pipeline.Advise(err, t)
+		return pipeline.Advise(err, t, pipeline.CachePlace(dir))
 	}
 	built, err := kernel.Build(ctx, store, source, kernel.BuildOptions{Target: t, Profile: *profile, Jobs: *jobs, Progress: progress})
 	if err != nil {
-		return pipeline.Advise(err, t)
+		return pipeline.Advise(err, t, pipeline.CachePlace(dir))
 	}
 	if *asJSON {
 		return printJSON(c.stdout, struct {

@@ -31,6 +31,7 @@ func commands() []command {
 		{"info", "FILE", "describe an archive", runInfo},
 		{"extract", "FILE DIR", "unpack an archive", runExtract},
 		{"doctor", "", "list what must be installed, and install it", runDoctor},
+		{"version", "", "say which kheaders this is", runVersion},
 	}
 }
 
@@ -77,16 +78,24 @@ func dispatch(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 		usage(stderr)
 		return hint.Usage(errors.New("no command given"), "make qemu-test runs: kheaders test")
 	}
-	switch args[0] {
+	name, argv := args[0], args[1:]
+	switch name {
 	case "help", "-h", "-help", "--help":
-		usage(stdout)
-		return nil
+		if len(argv) == 0 {
+			usage(stdout)
+			return nil
+		}
+		name, argv = argv[0], []string{"--help"}
+	case "-version", "--version":
+		name = "version"
 	}
+	var names []string
 	for _, cmd := range commands() {
-		if cmd.name != args[0] {
+		names = append(names, cmd.name)
+		if cmd.name != name {
 			continue
 		}
-		c := &call{command: cmd, flags: flag.NewFlagSet(cmd.name, flag.ContinueOnError), argv: args[1:], stdout: stdout, stderr: stderr}
+		c := &call{command: cmd, flags: flag.NewFlagSet(cmd.name, flag.ContinueOnError), argv: argv, stdout: stdout, stderr: stderr}
 		c.flags.SetOutput(io.Discard)
 		err := cmd.run(ctx, c)
 		if errors.Is(err, flag.ErrHelp) {
@@ -94,7 +103,7 @@ func dispatch(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 		}
 		return err
 	}
-	return hint.Usage(fmt.Errorf("unknown command %q", args[0]), "kheaders help lists the commands")
+	return hint.Usage(fmt.Errorf("unknown command %q", name), didYouMean("kheaders ", name, names)+"kheaders help lists the commands")
 }
 
 func usage(w io.Writer) {

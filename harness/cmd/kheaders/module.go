@@ -61,13 +61,13 @@ func runModule(ctx context.Context, c *call) error {
 	}
 	if *dkms {
 		if err := mode.WriteDKMS(*output); err != nil {
-			return err
+			return pipeline.Advise(err, target.All()[0], pipeline.Place{Path: *output, Change: "choose another --output DIR"})
 		}
 		fmt.Fprintf(c.stdout, "%s: dkms add %[1]s && dkms install %s/%s\n", *output, source.ModuleName, source.Version)
 		return nil
 	}
 	if err := mode.WriteModule(ctx, *archive, *build, *output); err != nil {
-		return err
+		return pipeline.Advise(err, target.All()[0], pipeline.Place{Path: *output, Change: "choose another --output DIR"})
 	}
 	fmt.Fprintf(c.stdout, "%s: make -C KERNEL M=\"$PWD\" builds kheaders.ko in there\n", *output)
 	return nil
@@ -81,7 +81,7 @@ func (c *call) writePatch(tree, output string) error {
 		return err
 	}
 	if err := mode.WritePatch(tree, output); err != nil {
-		return pipeline.Advise(err, target.All()[0])
+		return pipeline.Advise(err, target.All()[0], pipeline.Place{Path: output, Change: "choose another --output FILE"})
 	}
 	fmt.Fprintf(c.stdout, "%s: git am or patch -p1 adds CONFIG_%s\n", output, source.BuiltInSymbol)
 	return nil

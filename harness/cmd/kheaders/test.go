@@ -6,6 +6,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -57,24 +58,50 @@ func (c *call) testFlags(o *harness.Options) {
 	c.flags.StringVar(&o.Tests, "tests", guest.Tests, "run the guest tests of this Go `PACKAGE`")
 	c.flags.StringVar(&o.Allow, "allow", "", "let the kernel report what `FILE` lists, one NAME: TEXT # REASON per line")
 	c.flags.BoolVar(&o.Keep, "keep", false, "keep copies of everything that is booted with the results")
-	c.flags.DurationVar(&o.Silence, "silence", 0, "kill a guest that prints nothing for this `TIME` under KVM; ten times that under TCG (default 6s)")
-	c.flags.DurationVar(&o.TestDeadline, "test-deadline", 0, "kill a guest when one test takes longer than this `TIME` under KVM; ten times that under TCG (default 10s)")
-	c.flags.DurationVar(&o.Deadline, "deadline", 0, "kill a guest after this `TIME` under KVM; ten times that under TCG (default 20s)")
+	c.flags.Var((*duration)(&o.Silence), "silence", "kill a guest that prints nothing for this `TIME` under KVM; ten times that under TCG (default 6s)")
+	c.flags.Var((*duration)(&o.TestDeadline), "test-deadline", "kill a guest when one test takes longer than this `TIME` under KVM; ten times that under TCG (default 10s)")
+	c.flags.Var((*duration)(&o.Deadline), "deadline", "kill a guest after this `TIME` under KVM; ten times that under TCG (default 20s)")
 	c.flags.BoolVar(&o.Install, "install", false, "first install what is missing, with apt")
 }
 
 // repeat returns the command line without the flags that select a cell, for the
-// command that runs one again.
-func (c *call) repeat() []string {
-	argv := []string{"go", "run", "./harness/cmd/kheaders", c.name}
+// command that runs one again, from any directory.
+func (c *call) repeat(results string) ([]string, error) {
+	self, err := ourselves()
+	if err != nil {
+		return nil, err
+	}
+	argv := append(self, c.name)
 	c.flags.Visit(func(f *flag.Flag) {
+		value := f.Value.String()
 		switch f.Name {
-		case "kernel", "arch", "profile", "mode", "install":
-		default:
-			argv = append(argv, "--"+f.Name+"="+f.Value.String())
+		case "kernel", "arch", "profile", "mode", "install", "results":
+			return
+		case "cache", "allow", "kvm-device":
+			if path, aerr := filepath.Abs(value); aerr == nil {
+				value = path
+			} else {
+				err = aerr
+			}
 		}
+		argv = append(argv, "--"+f.Name+"="+value)
 	})
-	return argv
+	if err == nil {
+		results, err = filepath.Abs(results)
+	}
+	return append(argv, "--results="+results), err
+}
+
+// ourselves returns the command that starts this program from any directory. The
+// one that "go run" has built is gone when we are.
+func ourselves() ([]string, error) {
+	parent, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", os.Getppid()))
+	if err == nil && strings.TrimSpace(string(parent)) == "go" {
+		repo, err := guest.FindRepo(".")
+		return []string{"go", "run", "-C", repo, "./harness/cmd/kheaders"}, err
+	}
+	path, err := os.Executable()
+	return []string{path}, err
 }
 
 func runTest(ctx context.Context, c *call) error {
@@ -84,7 +111,10 @@ func runTest(ctx context.Context, c *call) error {
 	if _, err := c.parse(0); err != nil {
 		return err
 	}
-	o.Command = c.repeat()
+	var err error
+	if o.Command, err = c.repeat(o.Results); err != nil {
+		return err
+	}
 	if *asJSON {
 		o.Progress = nil
 	}

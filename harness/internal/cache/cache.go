@@ -190,7 +190,7 @@ func sweep(kindDir string) error {
 		if !d.IsDir() || exists(filepath.Join(dir, manifestName)) {
 			continue
 		}
-		unlock, err := TryLock(dir + lockSuffix)
+		held, err := TryLock(dir + lockSuffix)
 		if errors.Is(err, ErrLocked) {
 			continue
 		}
@@ -201,7 +201,7 @@ func sweep(kindDir string) error {
 		if !exists(filepath.Join(dir, manifestName)) {
 			err = discard(dir)
 		}
-		unlock()
+		held.Release()
 		if err != nil {
 			return err
 		}
@@ -270,10 +270,25 @@ func Digest(path string) (_ File, err error) {
 // ErrLocked says that someone else holds the lock.
 var ErrLocked = errors.New("locked by another run")
 
+// Lock is an exclusive lock on a file.
+type Lock struct{ file *os.File }
+
+// Release gives the lock up.
+func (l *Lock) Release() { _ = l.file.Close() }
+
+// Inherit makes the lock survive execve(2), and end with the program that this
+// process becomes.
+func (l *Lock) Inherit() error {
+	if _, err := unix.FcntlInt(l.file.Fd(), unix.F_SETFD, 0); err != nil {
+		return fmt.Errorf("keeping the lock %s: %w", l.file.Name(), err)
+	}
+	return nil
+}
+
 // TryLock takes an exclusive lock on a file, which it creates if necessary. The
 // lock ends with the process, however that ends. If someone else has it, the
 // error is [ErrLocked].
-func TryLock(path string) (unlock func(), err error) {
+func TryLock(path string) (*Lock, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
 		return nil, err
@@ -289,15 +304,18 @@ func TryLock(path string) (unlock func(), err error) {
 		_ = f.Close()
 		return nil, err
 	}
-	return func() { _ = f.Close() }, nil
+	return &Lock{f}, nil
 }
 
 // lock waits for the lock until ctx ends, and calls waiting if it has to.
 func lock(ctx context.Context, path string, waiting func()) (unlock func(), err error) {
 	for {
-		unlock, err := TryLock(path)
+		held, err := TryLock(path)
+		if err == nil {
+			return held.Release, nil
+		}
 		if !errors.Is(err, ErrLocked) {
-			return unlock, err
+			return nil, err
 		}
 		if waiting != nil {
 			waiting()

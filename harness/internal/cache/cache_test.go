@@ -357,18 +357,18 @@ func TestGetUnwritable(t *testing.T) {
 
 func TestTryLock(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "lock")
-	unlock, err := TryLock(path)
+	lock, err := TryLock(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := TryLock(path); !errors.Is(err, ErrLocked) {
 		t.Errorf("locked twice: %v", err)
 	}
-	unlock()
-	if unlock, err = TryLock(path); err != nil {
+	lock.Release()
+	if lock, err = TryLock(path); err != nil {
 		t.Fatalf("locked again: %v", err)
 	}
-	unlock()
+	lock.Release()
 	if _, err := TryLock(path + "/x"); err == nil || errors.Is(err, ErrLocked) {
 		t.Errorf("below a file: %v", err)
 	}

@@ -179,20 +179,27 @@ func Missing(tools []Tool) []Tool {
 // Commands returns the commands that install the missing tools on Debian, one
 // string each.
 func Commands(missing []Tool) []string {
-	var packages []string
-	for _, t := range missing {
-		packages = append(packages, t.Package)
-	}
-	slices.Sort(packages)
-	packages = slices.Compact(packages)
 	return []string{
 		"apt-get update",
-		"apt-get install -y --no-install-recommends " + strings.Join(packages, " "),
+		"apt-get install -y --no-install-recommends " + strings.Join(packages(missing), " "),
 	}
+}
+
+// packages returns the Debian packages of the tools, sorted.
+func packages(tools []Tool) []string {
+	var names []string
+	for _, t := range tools {
+		names = append(names, t.Package)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // Hint returns the advice for missing tools, in one line.
 func Hint(missing []Tool) string {
+	if _, err := run.Look("apt-get"); err != nil {
+		return "install with your system's package manager what Debian has in: " + strings.Join(packages(missing), ", ")
+	}
 	return "sudo sh -c '" + strings.Join(Commands(missing), " && ") + "'"
 }
 
@@ -222,7 +229,7 @@ func Install(ctx context.Context, missing []Tool, progress func(string)) error {
 	}
 	advice := Error(missing)
 	if _, err := run.Look("apt-get"); err != nil {
-		return hint.New(advice, "install these with your system's package manager; on Debian: "+Hint(missing))
+		return advice
 	}
 	var become []string
 	if os.Geteuid() != 0 {

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/kheaders/kheaders/harness/internal/run"
+	"github.com/kheaders/kheaders/harness/internal/toolchain"
 )
 
 // supply are the settings of the Go command that say where modules come from
@@ -36,7 +37,7 @@ type goTool struct {
 // going to compile.
 func askGo(ctx context.Context, dir, log string) (goTool, error) {
 	values, err := run.Cmd{
-		Argv: slices.Concat([]string{"go", "env"}, supply),
+		Argv: slices.Concat([]string{"go", "env"}, supply, []string{"GOVERSION"}),
 		Dir:  "/", Env: valid, Log: log,
 	}.Output(ctx)
 	if err != nil {
@@ -44,6 +45,11 @@ func askGo(ctx context.Context, dir, log string) (goTool, error) {
 	}
 	env := []string{"GOENV=off", "GOFLAGS=-buildvcs=false", "GOWORK=off"}
 	for i, value := range strings.Split(strings.TrimSuffix(string(values), "\n"), "\n") {
+		if i == len(supply) {
+			if err := toolchain.CheckGo(value); err != nil {
+				return goTool{}, err
+			}
+		}
 		// A line is empty for what this Go does not know.
 		if value != "" && i < len(supply) {
 			env = append(env, supply[i]+"="+value)

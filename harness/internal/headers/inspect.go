@@ -134,6 +134,9 @@ func Extract(ctx context.Context, path, dir string) (_ Info, err error) {
 	defer func() { err = errors.Join(err, parent.Close()) }()
 	info, err := archive.Extract(ctx, f, parent, filepath.Base(abs), archive.Limits{})
 	switch {
+	case errors.Is(err, fs.ErrExist) && !occupied(abs):
+		return Info{}, hint.Usage(fmt.Errorf("extracting to %s: %w", dir, err),
+			"the file system there takes names that differ in case only for the same: extract it to another")
 	case errors.Is(err, fs.ErrExist):
 		return Info{}, hint.Usage(fmt.Errorf("extracting to %s: %w", dir, err), "name a directory that is new or empty")
 	case errors.Is(err, fs.ErrPermission):
@@ -142,6 +145,15 @@ func Extract(ctx context.Context, path, dir string) (_ Info, err error) {
 		return Info{}, explainArchive(path, err)
 	}
 	return Info{Path: path, Arch: archName(info), Info: info}, nil
+}
+
+// occupied reports whether a path is neither free nor an empty directory.
+func occupied(path string) bool {
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+		return false
+	}
+	entries, err := os.ReadDir(path)
+	return err != nil || len(entries) > 0
 }
 
 // open opens an archive for reading.

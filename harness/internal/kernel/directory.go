@@ -30,6 +30,9 @@ func parseDirectory(spec string) (origin, error) {
 	if err != nil {
 		return nil, fmt.Errorf("finding the kernel %q: %w", spec, err)
 	}
+	if err := CheckPath(path); err != nil {
+		return nil, hint.Usage(fmt.Errorf("kernel %q cannot be built: %w", spec, err), "move the tree; a link to it would not help")
+	}
 	return directory{path}, nil
 }
 
@@ -40,7 +43,7 @@ func (d directory) fetch(ctx context.Context, f fetcher) (Source, error) {
 	}
 	if leftover := inTreeBuild(d.path); leftover != "" {
 		return Source{}, hint.Usage(fmt.Errorf("kernel %q already contains a build (%s), which rules out a separate one", f.spec, leftover),
-			"run `make mrproper` there, or use a clean checkout: git worktree add ../linux-clean")
+			"use a clean checkout, such as git worktree add ../linux-clean; `make mrproper` in this one would delete its .config as well")
 	}
 	id, err := hashTree(ctx, d.path, f.indexDir())
 	if err != nil {

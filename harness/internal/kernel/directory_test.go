@@ -45,8 +45,8 @@ func TestFetchDirectoryErrors(t *testing.T) {
 		{"no Kconfig", func(tree string) error { return os.Remove(filepath.Join(tree, "Kconfig")) }, "it has no Kconfig", "top directory"},
 		{"no Makefile", func(tree string) error { return os.Remove(filepath.Join(tree, "Makefile")) }, "it has no Makefile", "top directory"},
 		{"other Makefile", func(tree string) error { return os.WriteFile(filepath.Join(tree, "Makefile"), []byte("all:\n"), 0o644) }, "no VERSION", "top directory"},
-		{"configured", func(tree string) error { return os.WriteFile(filepath.Join(tree, ".config"), nil, 0o644) }, "already contains a build (.config)", "make mrproper"},
-		{"prepared", func(tree string) error { return os.MkdirAll(filepath.Join(tree, "include/config"), 0o755) }, "(include/config)", "make mrproper"},
+		{"configured", func(tree string) error { return os.WriteFile(filepath.Join(tree, ".config"), nil, 0o644) }, "already contains a build (.config)", "git worktree"},
+		{"prepared", func(tree string) error { return os.MkdirAll(filepath.Join(tree, "include/config"), 0o755) }, "(include/config)", "git worktree"},
 		{"generated", func(tree string) error {
 			return os.MkdirAll(filepath.Join(tree, "arch", second.SrcArch, "include/generated"), 0o755)
 		}, "(arch/" + second.SrcArch + "/include/generated)", "git worktree"},

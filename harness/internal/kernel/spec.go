@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/kheaders/kheaders/harness/internal/hint"
@@ -21,6 +22,18 @@ type Spec struct {
 
 // String returns the spec as it was given.
 func (s Spec) String() string { return s.text }
+
+// Anywhere returns the spec in a form that means the same in every directory.
+func (s Spec) Anywhere() string {
+	if scheme.MatchString(s.text) {
+		return s.text
+	}
+	path, err := filepath.Abs(s.text)
+	if err != nil {
+		return s.text
+	}
+	return path
+}
 
 // Configurable reports whether the kernel is built from source, and so can be
 // configured and patched.

@@ -33,7 +33,7 @@ func WriteInitramfs(ctx context.Context, b guest.Builder, t target.Target, modul
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	programs, err := stage.Guest(ctx, stage.GuestInput{Builder: b, Target: t, Tests: guest.Tests, Dir: dir})
 	if err != nil {
-		return Advise(err, t)
+		return Advise(err, t, CachePlace(b.Store.Dir), Place{filepath.Dir(output), "choose another --output FILE"})
 	}
 	_, err = stage.Image(stage.ImageInput{
 		Path: output, Programs: programs,

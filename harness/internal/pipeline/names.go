@@ -53,8 +53,24 @@ func CacheDir(dir string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", hint.Usage(fmt.Errorf("making the cache directory: %w", err), "choose another one with --cache DIR or XDG_CACHE_HOME")
+	const advice = "choose another one with --cache DIR or XDG_CACHE_HOME"
+	// Some contents have the path with all links followed in them.
+	for _, follow := range []func(string) (string, error){filepath.Abs, makeAndFollow} {
+		path, err := follow(dir)
+		if err != nil {
+			return "", hint.Usage(fmt.Errorf("making the cache directory: %w", err), advice)
+		}
+		if err := kernel.CheckPath(path); err != nil {
+			return "", hint.Usage(fmt.Errorf("kernels cannot be built in the cache: %w", err), advice)
+		}
 	}
 	return dir, nil
+}
+
+// makeAndFollow creates a directory and returns its path without links.
+func makeAndFollow(dir string) (string, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	return filepath.EvalSymlinks(dir)
 }

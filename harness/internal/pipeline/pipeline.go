@@ -24,11 +24,11 @@ func Run(ctx context.Context, c Config) (report.Run, error) {
 	if err != nil {
 		return report.Run{}, err
 	}
-	release, err := claim(r.Results)
+	lock, err := claim(r.Results)
 	if err != nil {
 		return report.Run{}, err
 	}
-	defer release()
+	defer lock.Release()
 	if r.Install {
 		progress := func(line string) { r.say("install", "%s", line) }
 		// An interruption is a verdict, which the cells come to as well.
@@ -50,7 +50,7 @@ func Run(ctx context.Context, c Config) (report.Run, error) {
 	result.UnusedAllowances = r.unused(result.Cells)
 	result.Finish()
 	if err := report.Write(r.Results, result); err != nil {
-		return result, Advise(fmt.Errorf("writing the reports: %w", err), target.Target{})
+		return result, Advise(fmt.Errorf("writing the reports: %w", err), target.Target{}, r.places()...)
 	}
 	return result, nil
 }

@@ -59,7 +59,7 @@ func (c *cell) report(ctx context.Context, m made, err error) report.Cell {
 	}
 	out.SetResult(m.result)
 	if err := m.booted.Exit.Err; err != nil && m.booted.Exit.Killed == "" {
-		out.Hint = hint.Of(Advise(err, c.of.Target))
+		out.Hint = hint.Of(Advise(err, c.of.Target, c.places()...))
 	}
 	out.Hint = cmp.Or(out.Hint, c.lookInto(m))
 	return out
@@ -67,7 +67,7 @@ func (c *cell) report(ctx context.Context, m made, err error) report.Cell {
 
 // failed gives a cell the verdict that follows from an error.
 func (c *cell) failed(ctx context.Context, out *report.Cell, err error) {
-	err = Advise(err, c.of.Target)
+	err = Advise(err, c.of.Target, c.places()...)
 	v := verdict.InfraError
 	if failedBuild(err) && ctx.Err() == nil {
 		v = verdict.BuildFailed
@@ -96,7 +96,7 @@ func (c *cell) lookInto(m made) string {
 // repeat returns the command that runs the cell again.
 func (c *cell) repeat() []string {
 	return slices.Concat(c.Command, []string{
-		"--kernel", c.of.Spec.String(), "--arch", c.of.Target.Name, "--profile", c.of.Profile, "--mode", c.of.Mode.Name,
+		"--kernel", c.of.Spec.Anywhere(), "--arch", c.of.Target.Name, "--profile", c.of.Profile, "--mode", c.of.Mode.Name,
 	})
 }
 

@@ -13,14 +13,14 @@ import (
 	"github.com/kheaders/kheaders/harness/report"
 )
 
-// claim makes a results directory this run's own until release is called. It
+// claim makes a results directory this run's own until the lock is released. It
 // removes an earlier run's reports, so that nobody mistakes them for ours.
-func claim(dir string) (release func(), err error) {
+func claim(dir string) (*cache.Lock, error) {
 	const advice = "choose another directory with --results DIR"
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, hint.Usage(fmt.Errorf("making the results directory: %w", err), advice)
 	}
-	release, err = cache.TryLock(filepath.Join(dir, ".lock"))
+	lock, err := cache.TryLock(filepath.Join(dir, ".lock"))
 	if errors.Is(err, cache.ErrLocked) {
 		return nil, hint.Usage(fmt.Errorf("another run is writing to %s", dir), advice)
 	}
@@ -29,9 +29,9 @@ func claim(dir string) (release func(), err error) {
 	}
 	for _, name := range report.Files() {
 		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
-			release()
+			lock.Release()
 			return nil, fmt.Errorf("clearing the results directory: %w", err)
 		}
 	}
-	return release, nil
+	return lock, nil
 }

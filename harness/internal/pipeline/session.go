@@ -8,6 +8,7 @@ import (
 	"io"
 	"path/filepath"
 
+	"github.com/kheaders/kheaders/harness/internal/cache"
 	"github.com/kheaders/kheaders/harness/internal/doctor"
 	"github.com/kheaders/kheaders/harness/internal/hint"
 	"github.com/kheaders/kheaders/harness/internal/qemu"
@@ -18,9 +19,9 @@ import (
 // Session is one cell with everything that goes into its boot. The results
 // directory is the session's until Close.
 type Session struct {
-	cell    *cell
-	made    made
-	release func()
+	cell *cell
+	made made
+	lock *cache.Lock
 }
 
 // Prepare gets the one cell of a configuration ready to boot.
@@ -37,16 +38,16 @@ func Prepare(ctx context.Context, c Config) (*Session, error) {
 	if err := doctor.Error(r.Missing(ctx, r.Cells...)); err != nil {
 		return nil, err
 	}
-	release, err := claim(r.Results)
+	lock, err := claim(r.Results)
 	if err != nil {
 		return nil, err
 	}
 	s, err := r.session(ctx)
 	if err != nil {
-		release()
-		return nil, Advise(err, r.Cells[0].Target)
+		lock.Release()
+		return nil, Advise(err, r.Cells[0].Target, r.places()...)
 	}
-	s.release = release
+	s.lock = lock
 	return s, nil
 }
 
@@ -68,7 +69,7 @@ func (r *runner) session(ctx context.Context) (*Session, error) {
 }
 
 // Close gives up the results directory.
-func (s *Session) Close() { s.release() }
+func (s *Session) Close() { s.lock.Release() }
 
 // Run boots the cell and returns it with its verdict. It can be called again.
 func (s *Session) Run(ctx context.Context) report.Cell {
@@ -108,7 +109,7 @@ func (s *Session) Floor(ctx context.Context, image string) (float64, error) {
 
 // Shell returns the command line that boots to u-root's shell on the terminal,
 // with the module at /kheaders/kheaders.ko. With gdb, QEMU waits for a debugger
-// on port 1234.
+// on port 1234. Whoever becomes QEMU, by execve(2), keeps the results directory.
 func (s *Session) Shell(gdb bool) ([]string, error) {
 	image, err := s.cell.image(s.made, true)
 	if err != nil {
@@ -118,6 +119,9 @@ func (s *Session) Shell(gdb bool) ([]string, error) {
 	if gdb {
 		machine.Args = []string{"-gdb", "tcp::1234", "-S"}
 		s.cell.say("gdb", "gdb %s -ex 'target remote :1234'", filepath.Join(s.made.kernel.Dir, "vmlinux"))
+	}
+	if err := s.lock.Inherit(); err != nil {
+		return nil, err
 	}
 	return machine.ShellCommand()
 }

@@ -125,9 +125,12 @@ func (m Machine) panicDevice() vmtest.Fn {
 	return vmtest.WithQEMUArgs(args...)
 }
 
+// optionValue returns a value for QEMU's option syntax, where a comma ends it.
+func optionValue(text string) string { return strings.ReplaceAll(text, ",", ",,") }
+
 // consoleDevice is the serial port, written to a file.
 func consoleDevice(path string) vmtest.Fn {
-	return vmtest.WithQEMUArgs("-chardev", "file,id=console,path="+path, "-serial", "chardev:console")
+	return vmtest.WithQEMUArgs("-chardev", "file,id=console,path="+optionValue(path), "-serial", "chardev:console")
 }
 
 // eventsDevice is the virtio-serial port that the guest reports on, written to
@@ -135,7 +138,7 @@ func consoleDevice(path string) vmtest.Fn {
 func (m Machine) eventsDevice(path string) vmtest.Fn {
 	return vmtest.WithQEMUArgs(
 		"-device", "virtio-serial-"+string(m.Target.Transport),
-		"-chardev", "file,id=events,path="+path,
+		"-chardev", "file,id=events,path="+optionValue(path),
 		"-device", "virtserialport,chardev=events,name="+wire.Port,
 	)
 }
