@@ -46,6 +46,32 @@ func TestOlderSeries(t *testing.T) {
 			t.Errorf("the configuration loses %s", line)
 		}
 	}
+	// What else is installed must make no difference.
+	config := func(out string) string {
+		t.Helper()
+		_, path, _ := strings.Cut(out, "hint: ")
+		path, _, _ = strings.Cut(path, " ")
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatalf("%v; it printed:\n%s", err, out)
+		}
+		return string(text)
+	}
+	before := config(out)
+	dir := t.TempDir()
+	for _, name := range []string{"pahole", "rustc", "bindgen"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\necho v9.99\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// The profile does not build, so nothing comes from the cache.
+	again, err := makeOutput(t, "env", "PATH="+dir+":"+os.Getenv("PATH"), kheaders, "kernel", "--kernel", "debian:6.1", "--arch", target.All()[0].Name, "--profile", "debug")
+	if err == nil {
+		t.Errorf("it succeeded; it printed:\n%s", again)
+	}
+	if after := config(again); after != before {
+		t.Errorf("other programs make another configuration: %d bytes, then %d", len(before), len(after))
+	}
 	_, source, ok := strings.Cut(out, "make -C ")
 	source, _, _ = strings.Cut(source, " ")
 	if !ok {

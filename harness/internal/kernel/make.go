@@ -22,14 +22,19 @@ import (
 
 // buildVariables are fixed so that the same source gives the same kernel. An
 // empty LOCALVERSION keeps git's state out of the release: it is not part of a
-// tree's identity.
+// tree's identity. Kconfig asks the last three programs for their versions, which
+// would then be in autoconf.h where they are installed; no test kernel needs them.
 var buildVariables = []string{
 	"KBUILD_BUILD_TIMESTAMP=Thu Jan  1 00:00:00 UTC 1970",
 	"KBUILD_BUILD_USER=kheaders",
 	"KBUILD_BUILD_HOST=kheaders",
 	"KBUILD_BUILD_VERSION=1",
 	"LOCALVERSION=",
+	"PAHOLE=" + nowhere, "RUSTC=" + nowhere, "BINDGEN=" + nowhere,
 }
+
+// nowhere is the path of a program that is not installed.
+const nowhere = "/nonexistent"
 
 // plainMessages makes compilers print the English messages that we look for.
 // The kernel's Makefile drops LC_ALL, so that alone is not enough.
