@@ -75,7 +75,7 @@ func Advise(err error, t target.Target, places ...Place) error {
 		}
 	}
 	if errors.Is(err, os.ErrPermission) || errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.ENOTDIR) {
-		return hint.New(err, "see who may do that there, or "+concerned(err, places).Change)
+		return hint.New(err, "check the permissions there, or "+concerned(err, places).Change)
 	}
 	return err
 }
