@@ -82,7 +82,7 @@ type Options struct {
 // reports. Everything else that goes wrong is a verdict: see
 // [report.Run.ExitCode].
 func Run(ctx context.Context, o Options) (report.Run, error) {
-	config, err := o.config()
+	config, err := o.config(ctx)
 	if err != nil {
 		return report.Run{}, err
 	}
@@ -96,7 +96,7 @@ func Run(ctx context.Context, o Options) (report.Run, error) {
 // The caller owns that until it calls release, or until the program ends that it
 // becomes.
 func Shell(ctx context.Context, o Options, gdb bool) (argv []string, release func(), err error) {
-	config, err := o.config()
+	config, err := o.config(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -121,7 +121,7 @@ func Modes() []string { return mode.Names() }
 func Profiles() []string { return kernel.Profiles() }
 
 // config resolves what the options name.
-func (o Options) config() (c pipeline.Config, err error) {
+func (o Options) config(ctx context.Context) (c pipeline.Config, err error) {
 	c = pipeline.Config{
 		Tests: o.Tests, Thorough: o.Thorough, BPF: o.BPF, Install: o.Install, Keep: o.Keep,
 		Compressor: o.Compressor, Accel: o.Accel, KVM: o.KVM, KernelArgs: o.KernelArgs, Jobs: o.Jobs,
@@ -144,7 +144,7 @@ func (o Options) config() (c pipeline.Config, err error) {
 			return c, err
 		}
 	}
-	if c.Repo, err = guest.FindRepo("."); err != nil {
+	if c.Repo, err = guest.FindSources(ctx); err != nil {
 		return c, err
 	}
 	if c.Results, err = filepath.Abs(o.Results); err != nil {

@@ -33,6 +33,13 @@ const (
 	ExitInfra  = 3
 )
 
+// The exit codes for "git bisect run", beside those of a good and a bad kernel:
+// one that cannot be judged, and a harness that could not do its work.
+const (
+	BisectSkip = 125
+	BisectStop = 128
+)
+
 // Run is one run of the matrix, and the top level of results.json.
 //
 // Durations are in seconds, with milliseconds, and sizes are in bytes. Paths
@@ -180,6 +187,20 @@ func (r Run) ExitCode() int {
 		}
 	}
 	return code
+}
+
+// BisectCode returns the exit code for "git bisect run": [ExitPass] for a good
+// kernel, [ExitFailed] for a bad one, [BisectSkip] for one that does not build, and
+// [BisectStop] where the harness is to blame.
+func (r Run) BisectCode() int {
+	switch code := r.ExitCode(); {
+	case code == ExitInfra:
+		return BisectStop
+	case code == ExitFailed && !slices.ContainsFunc(r.Cells, func(c Cell) bool { return c.Verdict != verdict.Pass && c.Verdict != verdict.BuildFailed }):
+		return BisectSkip
+	default:
+		return code
+	}
 }
 
 // Name identifies the cell within its run.

@@ -286,29 +286,34 @@ func TestWriters(t *testing.T) {
 
 func TestExitCode(t *testing.T) {
 	tests := []struct {
-		verdicts []verdict.Verdict
-		want     int
+		verdicts     []verdict.Verdict
+		want, bisect int
 	}{
-		{nil, ExitInfra},
-		{[]verdict.Verdict{verdict.Pass}, ExitPass},
-		{[]verdict.Verdict{verdict.Pass, verdict.Pass}, ExitPass},
-		{[]verdict.Verdict{verdict.Pass, ""}, ExitInfra},
-		{[]verdict.Verdict{"passed"}, ExitInfra},
-		{[]verdict.Verdict{verdict.InfraError, verdict.TestFailed, verdict.Pass}, ExitInfra},
-		{[]verdict.Verdict{verdict.TestFailed, verdict.InfraError}, ExitInfra},
+		{nil, ExitInfra, BisectStop},
+		{[]verdict.Verdict{verdict.Pass}, ExitPass, ExitPass},
+		{[]verdict.Verdict{verdict.Pass, verdict.Pass}, ExitPass, ExitPass},
+		{[]verdict.Verdict{verdict.Pass, ""}, ExitInfra, BisectStop},
+		{[]verdict.Verdict{"passed"}, ExitInfra, BisectStop},
+		{[]verdict.Verdict{verdict.InfraError, verdict.TestFailed, verdict.Pass}, ExitInfra, BisectStop},
+		{[]verdict.Verdict{verdict.TestFailed, verdict.InfraError}, ExitInfra, BisectStop},
+		{[]verdict.Verdict{verdict.BuildFailed, verdict.InfraError}, ExitInfra, BisectStop},
+		{[]verdict.Verdict{verdict.BuildFailed, verdict.TestFailed}, ExitFailed, ExitFailed},
+		{[]verdict.Verdict{verdict.BuildFailed, verdict.BuildFailed}, ExitFailed, BisectSkip},
 	}
 	for _, v := range verdict.Precedence() {
-		want := ExitFailed
+		want, bisect := ExitFailed, ExitFailed
 		switch v {
 		case verdict.Pass:
-			want = ExitPass
+			want, bisect = ExitPass, ExitPass
 		case verdict.InfraError:
-			want = ExitInfra
+			want, bisect = ExitInfra, BisectStop
+		case verdict.BuildFailed:
+			bisect = BisectSkip
 		}
 		tests = append(tests, struct {
-			verdicts []verdict.Verdict
-			want     int
-		}{[]verdict.Verdict{verdict.Pass, v, verdict.Pass}, want})
+			verdicts     []verdict.Verdict
+			want, bisect int
+		}{[]verdict.Verdict{verdict.Pass, v, verdict.Pass}, want, bisect})
 	}
 	for _, tt := range tests {
 		var run Run
@@ -317,6 +322,9 @@ func TestExitCode(t *testing.T) {
 		}
 		if got := run.ExitCode(); got != tt.want {
 			t.Errorf("%q gives %d, want %d", tt.verdicts, got, tt.want)
+		}
+		if got := run.BisectCode(); got != tt.bisect {
+			t.Errorf("%q gives git bisect %d, want %d", tt.verdicts, got, tt.bisect)
 		}
 	}
 }

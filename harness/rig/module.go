@@ -11,6 +11,7 @@ import (
 
 	"github.com/kheaders/kheaders/harness/internal/cache"
 	"github.com/kheaders/kheaders/harness/internal/kmod"
+	"github.com/kheaders/kheaders/harness/internal/mode"
 	"github.com/kheaders/kheaders/harness/internal/symbol"
 	"github.com/kheaders/kheaders/harness/internal/toolchain"
 	"github.com/kheaders/kheaders/harness/target"
@@ -90,6 +91,21 @@ func FaultyModule(ctx context.Context, store, entry, kernelBuild string, t targe
 		return nil, fmt.Errorf("building the faulty module: %w", err)
 	}
 	return os.ReadFile(made.Path(ModuleFile))
+}
+
+// BuildDKMS builds the module in an empty directory for the kernel in
+// kernelBuild, as DKMS does on that kernel's machine, and returns its path.
+func BuildDKMS(ctx context.Context, kernelBuild string, t target.Target, dir string) (string, error) {
+	tree := filepath.Join(dir, kmod.DKMSSource)
+	if err := mode.WriteDKMS(tree); err != nil {
+		return "", err
+	}
+	loader, err := kmod.Examine(kernelBuild)
+	if err != nil {
+		return "", err
+	}
+	err = kmod.BuildDKMS(ctx, loader, kmod.BuildOptions{Target: t, Dir: dir, Log: filepath.Join(dir, "build.log"), Jobs: 2})
+	return filepath.Join(dir, ModuleFile), err
 }
 
 // CheckModule inspects a module as is done before every boot. It returns the

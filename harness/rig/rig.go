@@ -64,8 +64,8 @@ func Cache() (string, error) {
 	return filepath.Join(user, "kheaders"), nil
 }
 
-// Repo returns the root of our own sources, at or above the working directory.
-func Repo() (string, error) { return guest.FindRepo(".") }
+// Repo returns the root of our own sources.
+func Repo(ctx context.Context) (string, error) { return guest.FindSources(ctx) }
 
 // Kernel is where a kernel was built.
 type Kernel struct {
@@ -90,6 +90,7 @@ func BuildKernel(ctx context.Context, spec string, t target.Target) (Kernel, err
 	if err != nil {
 		return Kernel{}, err
 	}
+	defer source.Release()
 	built, err := kernel.Build(ctx, store, source, kernel.BuildOptions{Target: t, Progress: say})
 	return Kernel{Source: built.SourceDir, Build: built.Dir}, err
 }
@@ -104,7 +105,7 @@ func Prepare(ctx context.Context, spec string, t target.Target, profile, results
 	if err != nil {
 		return nil, err
 	}
-	repo, err := Repo()
+	repo, err := Repo(ctx)
 	if err != nil {
 		return nil, err
 	}

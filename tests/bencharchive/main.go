@@ -43,7 +43,7 @@ func main() {
 }
 
 func bench(ctx context.Context, spec string, targets []target.Target, pairs int) error {
-	repo, err := rig.Repo()
+	repo, err := rig.Repo(ctx)
 	if err != nil {
 		return err
 	}

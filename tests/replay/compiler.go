@@ -120,7 +120,7 @@ func declared(binary []byte) ([]string, error) {
 	}
 	var tests []string
 	for _, s := range symbols {
-		if name := s.Name[strings.LastIndexByte(s.Name, '.')+1:]; strings.HasPrefix(name, "Test") {
+		if name := s.Name[strings.LastIndexByte(s.Name, '.')+1:]; strings.HasPrefix(name, "Test") && name != "TestMain" {
 			tests = append(tests, name)
 		}
 	}

@@ -82,10 +82,21 @@ func (c *call) required(names ...string) error {
 	return nil
 }
 
-// verdictError is a failed verdict that has been printed already.
-type verdictError struct{ code int }
+// exitError ends the program with an exit code of its own. If err is nil, what
+// there is to say has been said.
+type exitError struct {
+	code int
+	err  error
+}
 
-func (e *verdictError) Error() string { return fmt.Sprintf("exit code %d", e.code) }
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit code %d", e.code)
+	}
+	return e.err.Error()
+}
+
+func (e *exitError) Unwrap() error { return e.err }
 
 // help prints a command's options, with two dashes like everywhere else.
 func (c *call) help() {

@@ -29,7 +29,7 @@ func runInitramfs(ctx context.Context, c *call) error {
 	if err := checkOutput(*output); err != nil {
 		return err
 	}
-	repo, err := guest.FindRepo(".")
+	repo, err := guest.FindSources(ctx)
 	if err != nil {
 		return err
 	}

@@ -53,6 +53,7 @@ func runKernel(ctx context.Context, c *call) error {
 	if err != nil {
 		return pipeline.Advise(err, t, pipeline.CachePlace(dir))
 	}
+	defer source.Release()
 	built, err := kernel.Build(ctx, store, source, kernel.BuildOptions{Target: t, Profile: *profile, Jobs: *jobs, Progress: progress})
 	if err != nil {
 		return pipeline.Advise(err, t, pipeline.CachePlace(dir))

@@ -58,8 +58,11 @@ func conclude(cause, err error, stderr io.Writer) int {
 		// The interrupted work has nothing to add, and needs no advice.
 		err = cause
 	}
-	if failed, ok := errors.AsType[*verdictError](err); ok {
-		return failed.code
+	if exit, ok := errors.AsType[*exitError](err); ok {
+		if exit.err != nil {
+			explain(stderr, exit.err)
+		}
+		return exit.code
 	}
 	switch {
 	case err == nil, errors.Is(err, flag.ErrHelp):

@@ -4,10 +4,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -15,6 +17,7 @@ import (
 	"github.com/kheaders/kheaders/harness/internal/guest"
 	"github.com/kheaders/kheaders/harness/internal/kernel"
 	"github.com/kheaders/kheaders/harness/internal/run"
+	"github.com/kheaders/kheaders/harness/report"
 	"github.com/kheaders/kheaders/harness/target"
 )
 
@@ -66,8 +69,8 @@ func (c *call) testFlags(o *harness.Options) {
 
 // repeat returns the command line without the flags that select a cell, for the
 // command that runs one again, from any directory.
-func (c *call) repeat(results string) ([]string, error) {
-	self, err := ourselves()
+func (c *call) repeat(ctx context.Context, results string) ([]string, error) {
+	self, err := ourselves(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -94,10 +97,10 @@ func (c *call) repeat(results string) ([]string, error) {
 
 // ourselves returns the command that starts this program from any directory. The
 // one that "go run" has built is gone when we are.
-func ourselves() ([]string, error) {
+func ourselves(ctx context.Context) ([]string, error) {
 	parent, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", os.Getppid()))
 	if err == nil && strings.TrimSpace(string(parent)) == "go" {
-		repo, err := guest.FindRepo(".")
+		repo, err := guest.FindSources(ctx)
 		return []string{"go", "run", "-C", repo, "./harness/cmd/kheaders"}, err
 	}
 	path, err := os.Executable()
@@ -105,14 +108,32 @@ func ourselves() ([]string, error) {
 }
 
 func runTest(ctx context.Context, c *call) error {
+	err := test(ctx, c)
+	// git bisect would take a wrong command line for a bad kernel.
+	if _, judged := errors.AsType[*exitError](err); err != nil && !judged && !errors.Is(err, flag.ErrHelp) && c.bisects() {
+		return &exitError{report.BisectStop, err}
+	}
+	return err
+}
+
+// bisects reports whether --bisect is given, even if something else cannot be
+// parsed.
+func (c *call) bisects() bool {
+	return slices.ContainsFunc(c.argv, func(arg string) bool {
+		return strings.HasPrefix(arg, "-") && strings.TrimLeft(arg, "-") == "bisect"
+	})
+}
+
+func test(ctx context.Context, c *call) error {
 	o := c.optionsOf(target.Names()...)
 	c.testFlags(o)
 	asJSON := c.flags.Bool("json", false, "print results.json instead of progress and table")
+	bisect := c.flags.Bool("bisect", false, "exit as git bisect run wants: 0 good, 1 bad, 125 does not build, 128 stop")
 	if _, err := c.parse(0); err != nil {
 		return err
 	}
 	var err error
-	if o.Command, err = c.repeat(o.Results); err != nil {
+	if o.Command, err = c.repeat(ctx, o.Results); err != nil {
 		return err
 	}
 	if *asJSON {
@@ -133,8 +154,12 @@ func runTest(ctx context.Context, c *call) error {
 	if err := result.Explain(c.stderr); err != nil {
 		return err
 	}
-	if code := result.ExitCode(); code != exitPass {
-		return &verdictError{code}
+	code := result.ExitCode()
+	if *bisect {
+		code = result.BisectCode()
+	}
+	if code != exitPass {
+		return &exitError{code: code}
 	}
 	return nil
 }

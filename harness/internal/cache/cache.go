@@ -69,6 +69,8 @@ const (
 )
 
 type manifest struct {
+	// Content is what a directory of [Renew] was made from.
+	Content Key             `json:"content,omitempty"`
 	Outputs map[string]File `json:"outputs"`
 }
 
@@ -109,7 +111,7 @@ func (s Store) Find(kind string, key Key) (Entry, error) {
 		return Entry{}, err
 	}
 	dir := filepath.Join(root, string(key))
-	return Entry{Dir: dir, Hit: intact(dir)}, nil
+	return Entry{Dir: dir, Hit: intact(dir, "")}, nil
 }
 
 // Get returns the entry kind/key, building it with build if it is missing, or
@@ -123,16 +125,12 @@ func (s Store) Get(ctx context.Context, kind string, key Key, build func(ctx con
 	if err != nil || entry.Hit {
 		return entry, err
 	}
-	unlock, err := lock(ctx, entry.Dir+lockSuffix, func() {
-		if s.OnWait != nil {
-			s.OnWait(kind, key)
-		}
-	})
+	held, err := s.lock(ctx, kind, key, entry.Dir+lockSuffix)
 	if err != nil {
 		return Entry{}, fmt.Errorf("locking the cache entry %s/%s: %w", kind, key, err)
 	}
-	defer unlock()
-	if intact(entry.Dir) { // built while we waited
+	defer held.Release()
+	if intact(entry.Dir, "") { // built while we waited
 		entry.Hit = true
 		return entry, nil
 	}
@@ -149,7 +147,7 @@ func (s Store) Get(ctx context.Context, kind string, key Key, build func(ctx con
 	}
 	outputs, err := build(ctx, entry.Dir)
 	if err == nil {
-		err = seal(entry.Dir, outputs)
+		err = seal(entry.Dir, "", outputs)
 	}
 	if _, ok := errors.AsType[*keepError](err); ok {
 		return Entry{}, err
@@ -215,8 +213,8 @@ func exists(path string) bool {
 }
 
 // seal writes the manifest last, and syncs it: without it there is no entry.
-func seal(dir string, outputs []string) error {
-	m := manifest{Outputs: map[string]File{}}
+func seal(dir string, content Key, outputs []string) error {
+	m := manifest{Content: content, Outputs: map[string]File{}}
 	for _, name := range outputs {
 		f, err := Digest(filepath.Join(dir, name))
 		if err != nil {
@@ -231,13 +229,13 @@ func seal(dir string, outputs []string) error {
 	return renameio.WriteFile(filepath.Join(dir, manifestName), text, 0o644)
 }
 
-func intact(dir string) bool {
+func intact(dir string, content Key) bool {
 	text, err := os.ReadFile(filepath.Join(dir, manifestName))
 	if err != nil {
 		return false
 	}
 	var m manifest
-	if json.Unmarshal(text, &m) != nil {
+	if json.Unmarshal(text, &m) != nil || m.Content != content {
 		return false
 	}
 	for name, want := range m.Outputs {
@@ -307,19 +305,15 @@ func TryLock(path string) (*Lock, error) {
 	return &Lock{f}, nil
 }
 
-// lock waits for the lock until ctx ends, and calls waiting if it has to.
-func lock(ctx context.Context, path string, waiting func()) (unlock func(), err error) {
-	for {
+// lock waits for the lock until ctx ends, and says so if it has to.
+func (s Store) lock(ctx context.Context, kind string, key Key, path string) (*Lock, error) {
+	for waiting := false; ; waiting = true {
 		held, err := TryLock(path)
-		if err == nil {
-			return held.Release, nil
-		}
 		if !errors.Is(err, ErrLocked) {
-			return nil, err
+			return held, err
 		}
-		if waiting != nil {
-			waiting()
-			waiting = nil
+		if !waiting && s.OnWait != nil {
+			s.OnWait(kind, key)
 		}
 		select {
 		case <-ctx.Done():

@@ -21,7 +21,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/kheaders/kheaders/harness/internal/cache"
-	"github.com/kheaders/kheaders/harness/internal/hint"
 	"github.com/kheaders/kheaders/harness/internal/run"
 	"github.com/kheaders/kheaders/harness/target"
 	"github.com/kheaders/kheaders/initramfs"
@@ -44,25 +43,6 @@ type Builder struct {
 
 // baseVersion changes with the recipe for the base image.
 const baseVersion = "2"
-
-// FindRepo returns the directory of our sources, which is dir or a parent of
-// it.
-func FindRepo(dir string) (string, error) {
-	dir, err := filepath.Abs(dir)
-	if err != nil {
-		return "", err
-	}
-	for at := dir; ; at = filepath.Dir(at) {
-		text, err := os.ReadFile(filepath.Join(at, "go.mod"))
-		if err == nil && strings.HasPrefix(string(text), "module "+Module+"\n") {
-			return at, nil
-		}
-		if at == filepath.Dir(at) {
-			return "", hint.Usage(fmt.Errorf("%s is not inside the kheaders sources, which the guest's programs are compiled from", dir),
-				"run it in a clone of kheaders: go run ./harness/cmd/kheaders …")
-		}
-	}
-}
 
 // Base returns the path of the u-root image for an architecture. mkuimage takes
 // 15 to 30 s, so the image is cached by everything it is made from.

@@ -15,7 +15,6 @@ import (
 
 	"github.com/kheaders/kheaders/harness/internal/cache"
 	"github.com/kheaders/kheaders/harness/internal/guest"
-	"github.com/kheaders/kheaders/harness/internal/hint"
 	"github.com/kheaders/kheaders/harness/internal/run"
 	"github.com/kheaders/kheaders/harness/target"
 )
@@ -202,34 +201,6 @@ func TestDeclaredOfNoBinary(t *testing.T) {
 	b.WriteString("\x40\x00\x38\x00\x00\x00\x40\x00\x00\x00\x00\x00")
 	if _, err := guest.Declared(bytes.NewReader(b.Bytes()), guest.Tests); err == nil || !strings.Contains(err.Error(), "symbols") {
 		t.Errorf("a stripped binary: %v", err)
-	}
-}
-
-func TestFindRepo(t *testing.T) {
-	dir := writeTree(t, map[string]string{
-		"go.mod":             "module " + guest.Module + "\n",
-		"a/b/file":           "",
-		"other/go.mod":       "module example.org/other\n",
-		"other/a/file":       "",
-		"nested/go.mod":      "module " + guest.Module + "\n",
-		"longer/name/go.mod": "module " + guest.Module + "/tools\n",
-	})
-	for from, want := range map[string]string{
-		"": "", "a": "", "a/b": "", "other/a": "", "nested": "nested", "longer/name": "", "not/there": "",
-	} {
-		got, err := guest.FindRepo(filepath.Join(dir, from))
-		if err != nil || got != filepath.Join(dir, want) {
-			t.Errorf("from %q it is %s, %v", from, got, err)
-		}
-	}
-	t.Chdir(filepath.Join(dir, "a"))
-	if got, err := guest.FindRepo("."); err != nil || got != dir {
-		t.Errorf("from here it is %s, %v", got, err)
-	}
-	alone := t.TempDir()
-	_, err := guest.FindRepo(alone)
-	if !hint.IsUsage(err) || !strings.Contains(err.Error(), alone) || hint.Of(err) == "" {
-		t.Errorf("outside: %v, %q", err, hint.Of(err))
 	}
 }
 

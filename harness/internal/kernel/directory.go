@@ -8,7 +8,9 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/kheaders/kheaders/harness/internal/cache"
 	"github.com/kheaders/kheaders/harness/internal/hint"
+	"github.com/kheaders/kheaders/harness/internal/snapshot"
 	"github.com/kheaders/kheaders/harness/target"
 )
 
@@ -30,38 +32,57 @@ func parseDirectory(spec string) (origin, error) {
 	if err != nil {
 		return nil, fmt.Errorf("finding the kernel %q: %w", spec, err)
 	}
-	if err := CheckPath(path); err != nil {
-		return nil, hint.Usage(fmt.Errorf("kernel %q cannot be built: %w", spec, err), "move the tree; a link to it would not help")
-	}
 	return directory{path}, nil
 }
 
-func (d directory) fetch(ctx context.Context, f fetcher) (Source, error) {
+func (d directory) fetch(ctx context.Context, f fetcher) (_ Source, err error) {
 	version, err := treeVersion(d.path)
 	if err != nil {
 		return Source{}, hint.Usage(fmt.Errorf("kernel %q: %w", f.spec, err), "name the top directory of a kernel source tree")
 	}
-	if leftover := inTreeBuild(d.path); leftover != "" {
-		return Source{}, hint.Usage(fmt.Errorf("kernel %q already contains a build (%s), which rules out a separate one", f.spec, leftover),
-			"use a clean checkout, such as git worktree add ../linux-clean; `make mrproper` in this one would delete its .config as well")
-	}
-	id, err := hashTree(ctx, d.path, f.indexDir())
+	dir, held, err := f.store.Hold(ctx, treeKind, cache.KeyOf(d.path))
 	if err != nil {
 		return Source{}, err
 	}
-	return Source{Dir: d.path, Key: "tree:" + id, Version: version, mutable: true, build: compile}, nil
+	defer func() {
+		if err != nil {
+			held.Release()
+		}
+	}()
+	o := snapshot.Options{
+		From: d.path, To: filepath.Join(dir, sourceTreeName), Index: filepath.Join(dir, "index"),
+		Discard: func() error { return os.RemoveAll(filepath.Join(dir, objectsName)) },
+	}
+	if hasBuild(d.path) {
+		if o.Skip, err = snapshot.Ignored(ctx, d.path); err != nil {
+			return Source{}, err
+		}
+	}
+	if _, err := os.Lstat(o.To); err != nil {
+		f.progress("copying " + d.path)
+	}
+	_, noObjects := os.Lstat(filepath.Join(dir, objectsName))
+	files, err := snapshot.Update(ctx, o)
+	if err != nil {
+		return Source{}, diskFull(err, dir)
+	}
+	if files.Opaque && noObjects == nil {
+		f.progress("building from nothing: a link changed, or the last copy was interrupted")
+	}
+	return Source{Dir: o.To, Key: "tree:" + files.ID, Version: version, tree: &userTree{d.path, dir, files, held}, build: compile}, nil
 }
 
-// inTreeBuild returns what kbuild's own check would trip over, or nothing.
-func inTreeBuild(tree string) string {
+// hasBuild reports whether a tree was configured or built in. kbuild would refuse
+// to build in another directory.
+func hasBuild(tree string) bool {
 	names := []string{".config", "include/config"}
 	for _, t := range target.All() {
 		names = append(names, filepath.Join("arch", t.SrcArch, "include/generated"))
 	}
 	for _, name := range names {
 		if _, err := os.Lstat(filepath.Join(tree, name)); err == nil {
-			return name
+			return true
 		}
 	}
-	return ""
+	return false
 }

@@ -3,10 +3,13 @@
 package kernel_test
 
 import (
+	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/kheaders/kheaders/harness/internal/cache"
 	"github.com/kheaders/kheaders/harness/internal/hint"
@@ -21,7 +24,7 @@ func TestFetchDirectory(t *testing.T) {
 		t.Fatal(err)
 	}
 	first := fetch(t, store, tree)
-	if first.Dir != tree || first.Version != fakeVersion || first.Key == "" {
+	if first.Dir == tree || first.Version != fakeVersion || first.Key == "" {
 		t.Errorf("the source is %+v", first)
 	}
 	if second := fetch(t, store, link); second.Dir != first.Dir || second.Key != first.Key {
@@ -45,11 +48,6 @@ func TestFetchDirectoryErrors(t *testing.T) {
 		{"no Kconfig", func(tree string) error { return os.Remove(filepath.Join(tree, "Kconfig")) }, "it has no Kconfig", "top directory"},
 		{"no Makefile", func(tree string) error { return os.Remove(filepath.Join(tree, "Makefile")) }, "it has no Makefile", "top directory"},
 		{"other Makefile", func(tree string) error { return os.WriteFile(filepath.Join(tree, "Makefile"), []byte("all:\n"), 0o644) }, "no VERSION", "top directory"},
-		{"configured", func(tree string) error { return os.WriteFile(filepath.Join(tree, ".config"), nil, 0o644) }, "already contains a build (.config)", "git worktree"},
-		{"prepared", func(tree string) error { return os.MkdirAll(filepath.Join(tree, "include/config"), 0o755) }, "(include/config)", "git worktree"},
-		{"generated", func(tree string) error {
-			return os.MkdirAll(filepath.Join(tree, "arch", second.SrcArch, "include/generated"), 0o755)
-		}, "(arch/" + second.SrcArch + "/include/generated)", "git worktree"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -66,4 +64,49 @@ func TestFetchDirectoryErrors(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestFetchBuiltTree fetches a tree in which a kernel was built, as most are that
+// people work on.
+func TestFetchBuiltTree(t *testing.T) {
+	store := cache.Store{Dir: t.TempDir()}
+	clean := fetch(t, store, fakeTree(t)).Key
+	tree := fakeTree(t)
+	write(t, filepath.Join(tree, ".gitignore"), ".*\n*.o\n/include/config/\n/include/generated/\n/arch/*/include/generated/\n/vmlinux\n")
+	for name, what := range map[string]string{
+		"a configuration": ".config", "a prepared tree": "include/config/auto.conf", "generated headers": "include/generated/autoconf.h",
+		"an architecture's": "arch/" + second.SrcArch + "/include/generated/x.h", "objects": "kernel/toy.o", "a kernel": "vmlinux",
+	} {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(tree, what)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		write(t, filepath.Join(tree, what), "built\n")
+		if err := os.MkdirAll(filepath.Join(tree, "include/config"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if source := fetch(t, store, tree); source.Key != clean {
+			t.Errorf("with %s, it is another tree", name)
+		}
+		if got := read(t, filepath.Join(tree, what)); got != "built\n" {
+			t.Errorf("%s is now %q", what, got)
+		}
+	}
+}
+
+// TestFetchDirectoryWaits fetches a tree that another run has.
+func TestFetchDirectoryWaits(t *testing.T) {
+	waits := 0
+	store := cache.Store{Dir: t.TempDir(), OnWait: func(string, cache.Key) { waits++ }}
+	tree := fakeTree(t)
+	source, err := kernel.Fetch(t.Context(), store, parse(t, tree), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if _, err := kernel.Fetch(ctx, store, parse(t, tree), nil); !errors.Is(err, context.DeadlineExceeded) || waits != 1 {
+		t.Errorf("the error is %v, it said %d times that it waits", err, waits)
+	}
+	source.Release()
+	fetch(t, store, tree)
 }

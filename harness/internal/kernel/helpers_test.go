@@ -108,12 +108,14 @@ func parse(t *testing.T, text string) kernel.Spec {
 	return spec
 }
 
+// fetch gets a source. It lets others have it at once, since a test is alone.
 func fetch(t *testing.T, store cache.Store, spec string) kernel.Source {
 	t.Helper()
 	source, err := kernel.Fetch(t.Context(), store, parse(t, spec), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
+	source.Release()
 	return source
 }
 

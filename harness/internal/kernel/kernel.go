@@ -9,7 +9,11 @@
 // "kernel" has an object tree in build/ and its configuration in config, and an
 // entry "image" has the unpacked packages of a kernel that Debian built. The
 // object tree is complete: modules are built against it with make's M=. The
-// store's directory "index" has what is known about the user's own trees.
+// store's directory "index" has what is known about the user's own files.
+//
+// What a user edits is built in place: an entry "tree" has a copy of the user's
+// tree in linux/, and object trees below objects/, each of which becomes one
+// kernel after the other.
 package kernel
 
 import (
@@ -67,14 +71,17 @@ type Kernel struct {
 	// Modules is the directory of the kernel's own modules, or empty when it
 	// needs none.
 	Modules string
-	// Key identifies the kernel: everything it was built from.
-	Key string
+	// Key identifies the kernel: everything it was built from. HeadersKey
+	// identifies the headers alone, and ModulesKey what modules are built from.
+	Key, HeadersKey, ModulesKey string
 	// Log is the file with make's output, or empty when nothing was built.
 	Log string
 	// How says where it came from: "built", "fetched" or "from the cache".
 	How string
 	// Cached says that it was already built or fetched before.
 	Cached bool
+
+	named string // what people call SourceDir
 }
 
 const (

@@ -63,11 +63,14 @@ const (
 )
 
 // buildError explains a failed make from what it wrote to the log, from offset
-// on.
-func buildError(failure error, log string, offset int64) error {
+// on, as people would put it.
+func buildError(failure error, log string, offset int64, put func(line string) string) error {
 	lines, err := findCause(log, offset)
 	if err != nil {
 		return errors.Join(failure, fmt.Errorf("reading the build's log: %w", err))
+	}
+	for i := range lines {
+		lines[i] = put(lines[i])
 	}
 	e := &BuildError{Lines: lines, Log: log, Err: failure}
 	advice := causeUnknown
@@ -83,9 +86,16 @@ func buildError(failure error, log string, offset int64) error {
 	return hint.New(e, advice)
 }
 
-// ExplainMake explains the failure of another make from its log: it returns a
-// [*BuildError] with a hint.
-func ExplainMake(failure error, log string) error { return buildError(failure, log, 0) }
+// ExplainMake explains the failure of another make, that of a module for the
+// kernel, from its log: it returns a [*BuildError] with a hint.
+func (k Kernel) ExplainMake(failure error, log string) error {
+	return buildError(failure, log, 0, naming(k.SourceDir, k.named))
+}
+
+// naming returns what replaces the name of our copy by that of the user's tree.
+func naming(source, named string) func(line string) string {
+	return func(line string) string { return strings.ReplaceAll(line, source, named) }
+}
 
 // findCause returns the line of the log that best explains a failure, and the
 // lines after it.

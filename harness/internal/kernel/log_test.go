@@ -91,7 +91,7 @@ func TestBuildError(t *testing.T) {
 				t.Fatal(err)
 			}
 			failure := &run.Error{Argv: []string{"make"}, Err: errors.New("exit status 2")}
-			err := buildError(failure, log, int64(len(before)))
+			err := buildError(failure, log, int64(len(before)), strings.TrimSpace)
 			e, ok := errors.AsType[*BuildError](err)
 			if !ok {
 				t.Fatalf("the error is %v", err)

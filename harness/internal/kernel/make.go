@@ -74,6 +74,7 @@ func ambient(environ []string) []string {
 // maker calls a kernel tree's make.
 type maker struct {
 	source, object string
+	named          string // what people call the source
 	tools          toolchain.Toolchain
 	log            string
 	progress       func(string)
@@ -124,7 +125,7 @@ func (m maker) make(ctx context.Context, args ...string) (err error) {
 	if e, ok := errors.AsType[*run.Error](err); !ok || errors.Is(e, unix.ENOSPC) {
 		return err // make is not to blame, and the log may not say what is
 	}
-	return buildError(err, m.log, start)
+	return buildError(err, m.log, start, naming(m.source, m.named))
 }
 
 // stepInterval is how often a long build reports how far it got.

@@ -9,33 +9,35 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
-	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/kheaders/kheaders/harness/internal/cache"
-	"github.com/kheaders/kheaders/harness/internal/hint"
 	"github.com/kheaders/kheaders/harness/internal/run"
+	"github.com/kheaders/kheaders/harness/internal/snapshot"
 )
 
 // patchFormat is part of every patched source's key. It changes with the layout
 // of the cache entries.
 const patchFormat = "patched source 1"
 
-// Patch returns a copy of a source tree with a patch applied. For a tree of
-// ours, the copy shares all files that the patch does not change through hard
-// links; a user's tree is copied in full. changed names the files that the
-// patch changes, as opposed to those that it adds.
+// patchedFile matches the line of a patch that names a file as it will be.
+var patchedFile = regexp.MustCompile(`(?m)^\+\+\+ b/([^\t\n]+)`)
+
+// Patch returns a copy of a source tree with a patch applied. The copy shares all
+// files that the patch does not change through hard links. changed names the
+// files that the patch changes, as opposed to those that it adds.
 func Patch(ctx context.Context, store cache.Store, source Source, patch []byte, changed []string) (Source, error) {
-	digest := sha256.Sum256(patch)
-	key := source.Key + "+patch:" + hex.EncodeToString(digest[:])
-	entry, err := store.Get(ctx, "source", cache.KeyOf(patchFormat, source.Dir, key), func(ctx context.Context, dir string) ([]string, error) {
-		if err := patchCopy(ctx, store, source, patch, changed, filepath.Join(dir, sourceTreeName)); err != nil {
+	sum := sha256.Sum256(patch)
+	digest := hex.EncodeToString(sum[:])
+	patched := Source{Key: source.Key + "+patch:" + digest, Version: source.Version, tree: source.tree, unpatched: &source, build: compile}
+	var entry cache.Entry
+	var err error
+	build := func(ctx context.Context, dir string) ([]string, error) {
+		if err := patchCopy(ctx, source, patch, changed, filepath.Join(dir, sourceTreeName)); err != nil {
 			return nil, diskFull(err, dir)
 		}
 		outputs := []string{sourceTreeName + "/Makefile"}
@@ -43,101 +45,75 @@ func Patch(ctx context.Context, store cache.Store, source Source, patch []byte, 
 			outputs = append(outputs, filepath.Join(sourceTreeName, name))
 		}
 		return outputs, syncFileSystem(dir)
-	})
+	}
+	key := cache.KeyOf(patchFormat, source.Dir, patched.Key)
+	if source.tree != nil {
+		entry, err = store.Renew(ctx, source.tree.kind(), cache.Key("patched-"+digest[:16]), key, func(ctx context.Context, dir string, _ cache.Earlier) ([]string, error) {
+			return build(ctx, dir)
+		})
+	} else {
+		entry, err = store.Get(ctx, "source", key, build)
+	}
 	if err != nil {
 		return Source{}, err
 	}
-	return Source{Dir: entry.Path(sourceTreeName), Key: key, Version: source.Version, unpatched: &source, build: compile}, nil
+	patched.Dir = entry.Path(sourceTreeName)
+	return patched, nil
 }
 
-func patchCopy(ctx context.Context, store cache.Store, source Source, patch []byte, changed []string, to string) error {
+// patchCopy makes a patched copy, or brings one up to date.
+func patchCopy(ctx context.Context, source Source, patch []byte, changed []string, to string) error {
 	if _, err := run.Look("patch"); err != nil {
 		return err
 	}
-	if err := copyTree(ctx, source.Dir, to, func(name string) bool {
-		return source.mutable || slices.Contains(changed, name)
-	}); err != nil {
-		return fmt.Errorf("copying the kernel tree: %w", err)
+	var names []string // that the patch changes or adds
+	for _, m := range patchedFile.FindAllSubmatch(patch, -1) {
+		names = append(names, string(m[1]))
 	}
-	if source.mutable {
-		id, err := hashTree(ctx, source.Dir, indexDir(store))
-		if err != nil {
-			return err
+	if err := snapshot.Link(ctx, source.Dir, to, func(name string) bool { return slices.Contains(names, name) }); err != nil {
+		return err
+	}
+	scratch, err := os.MkdirTemp(filepath.Dir(to), "patch-*")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(scratch) }()
+	for _, name := range changed {
+		text, err := os.ReadFile(filepath.Join(source.Dir, name))
+		if err == nil {
+			err = replace(filepath.Join(scratch, name), text)
 		}
-		if "tree:"+id != source.Key {
-			return hint.New(fmt.Errorf("the kernel tree %s was changed while it was being copied", source.Dir), "run it again when nothing changes the tree")
+		if err != nil {
+			return fmt.Errorf("copying what the patch changes: %w", err)
 		}
 	}
 	argv := []string{"patch", "--strip=1", "--batch", "--forward", "--fuzz=0", "--no-backup-if-mismatch"}
-	if err := (run.Cmd{Argv: argv, Dir: to, Env: plainMessages, Stdin: bytes.NewReader(patch)}).Run(ctx); err != nil {
+	if err := (run.Cmd{Argv: argv, Dir: scratch, Env: plainMessages, Stdin: bytes.NewReader(patch)}).Run(ctx); err != nil {
 		return fmt.Errorf("patching the kernel tree: %w", err)
+	}
+	for _, name := range names {
+		text, err := os.ReadFile(filepath.Join(scratch, name))
+		if err == nil {
+			err = replace(filepath.Join(to, name), text)
+		}
+		if err != nil {
+			return fmt.Errorf("patching the kernel tree: %w", err)
+		}
 	}
 	return nil
 }
 
-// copyTree copies what is source in a tree. It links a file unless apart
-// says that the file needs its own content.
-func copyTree(ctx context.Context, from, to string, apart func(name string) bool) error {
-	return filepath.WalkDir(from, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		name, err := filepath.Rel(from, path)
-		if err != nil {
-			return err
-		}
-		target := filepath.Join(to, name)
-		switch {
-		case !isSource(entry.Name(), entry.IsDir()) && name != ".":
-			if entry.IsDir() {
-				return fs.SkipDir
-			}
-			return nil
-		case entry.IsDir() && name != "." && ignoresItself(path):
-			return fs.SkipDir
-		case entry.IsDir():
-			return os.Mkdir(target, 0o755)
-		case entry.Type()&fs.ModeSymlink != 0:
-			link, err := os.Readlink(path)
-			if err != nil {
-				return err
-			}
-			return os.Symlink(link, target)
-		case !entry.Type().IsRegular():
-			return nil // not part of a kernel's source
-		case apart(name):
-			return copyFile(path, target)
-		}
-		err = os.Link(path, target)
-		if errors.Is(err, unix.EXDEV) || errors.Is(err, unix.EMLINK) || errors.Is(err, unix.EPERM) {
-			return copyFile(path, target)
-		}
-		return err
-	})
-}
-
-func copyFile(from, to string) (err error) {
-	in, err := os.Open(from)
-	if err != nil {
+// replace gives a file a new content, unless it has that already. The old file
+// may have other names, which keep the old content.
+func replace(path string, text []byte) error {
+	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, text) {
+		return nil
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	defer func() { err = errors.Join(err, in.Close()) }()
-	info, err := in.Stat()
-	if err != nil {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, info.Mode().Perm()|0o600)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, out.Close()) }()
-	if _, err = io.Copy(out, in); err != nil {
-		return err
-	}
-	// Keep the time, as a link would: what was built from the tree must not
-	// look older than the copy.
-	return os.Chtimes(to, time.Time{}, info.ModTime())
+	return os.WriteFile(path, text, 0o644)
 }

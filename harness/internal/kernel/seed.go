@@ -10,27 +10,31 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/kheaders/kheaders/harness/internal/cache"
 	"github.com/kheaders/kheaders/harness/internal/run"
 )
 
 // seed is another kernel's object tree, and the source that it was built from.
 type seed struct{ object, source string }
 
-// findSeed returns the seed that differs least from the kernel of these
-// options, or nil. It looks for a kernel of the default profile and, for a
-// patched source, for one of the unpatched source. kbuild knows what depends on
-// the difference. The versions of the tools are part of keyOf's result, so a
-// kernel from another compiler is never a seed.
-func findSeed(store cache.Store, source Source, o BuildOptions, keyOf func(Source, BuildOptions, []request) cache.Key) (*seed, error) {
+// findSeed returns the seed that differs least from the kernel, or nil. It looks
+// for a kernel of the default profile and, for a patched source, for one of the
+// unpatched source. kbuild knows what depends on the difference. The versions of
+// the tools are part of the key, so a kernel from another compiler is never a
+// seed.
+func (b *builder) findSeed() (*seed, error) {
+	o := b.BuildOptions
 	profiles := []string{o.Profile, DefaultProfile}
-	for from := &source; from != nil; from = from.unpatched {
+	for from := &b.source; from != nil; from = from.unpatched {
 		for _, o.Profile = range profiles {
 			asked, err := ask(o, from.Version)
 			if err != nil {
 				return nil, err
 			}
-			entry, err := store.Find(kernelKind, keyOf(*from, o, asked))
+			key := b.key(*from, o, asked)
+			entry, err := b.store.Find(kernelKind, key)
+			if from.tree != nil {
+				entry, err = b.store.Current(from.tree.objects(), b.keyOf(from.Dir, "", o, asked), key)
+			}
 			if err != nil {
 				return nil, err
 			}
@@ -70,6 +74,21 @@ func (s seed) plant(ctx context.Context, object, source, log string) error {
 	})
 	if err != nil {
 		return fmt.Errorf("moving the object tree of another kernel: %w", err)
+	}
+	return nil
+}
+
+// plant makes the object tree, as a copy of a seed if there is one.
+func (b *builder) plant(ctx context.Context, m maker) error {
+	from, err := b.findSeed()
+	if err != nil {
+		return err
+	}
+	if from != nil {
+		return from.plant(ctx, m.object, m.source, m.log)
+	}
+	if err := os.Mkdir(m.object, 0o755); err != nil {
+		return fmt.Errorf("making the object tree: %w", err)
 	}
 	return nil
 }

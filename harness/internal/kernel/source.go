@@ -21,20 +21,35 @@ const sourceFormat = "kernel source 1"
 
 // Source is a kernel's source tree.
 type Source struct {
-	// Dir is the tree. Nobody may write to it.
+	// Dir is the tree, or our copy of the user's. Nobody may write to it.
 	Dir string
 	// Key identifies its content.
 	Key string
 	// Version is the kernel's version, such as 6.12.117.
 	Version string
 
-	// mutable says that the tree is the user's, who may change it at any
-	// time.
-	mutable bool
+	// tree is the user's tree that Dir is a copy of, or nil.
+	tree *userTree
 	// unpatched is what a patched source was made from.
 	unpatched *Source
 	// build is [Build] for this source.
 	build func(context.Context, cache.Store, Source, BuildOptions) (Kernel, error)
+}
+
+// Release lets other runs have the source, where only one can at a time. Kernels
+// that were built from it may change from then on.
+func (s Source) Release() {
+	if s.tree != nil {
+		s.tree.held.Release()
+	}
+}
+
+// named returns what people call the source.
+func (s Source) named() string {
+	if s.tree != nil {
+		return s.tree.path
+	}
+	return s.Dir
 }
 
 // fetcher is what an origin needs to fetch.

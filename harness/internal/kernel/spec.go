@@ -23,6 +23,9 @@ type Spec struct {
 // String returns the spec as it was given.
 func (s Spec) String() string { return s.text }
 
+// Same reports whether both specs name the same kernel.
+func (s Spec) Same(other Spec) bool { return s.origin == other.origin }
+
 // Anywhere returns the spec in a form that means the same in every directory.
 func (s Spec) Anywhere() string {
 	if scheme.MatchString(s.text) {

@@ -31,7 +31,7 @@ func carryModule(ctx context.Context, in CarryInput, who string, files map[strin
 	if err != nil {
 		return stage.Carrier{}, err
 	}
-	parts := []string{in.Kernel.Key, in.Archive.SHA256, certificate, who}
+	parts := []string{in.Kernel.ModulesKey, in.Archive.SHA256, certificate, who}
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		parts = append(parts, name, string(files[name]))
 	}

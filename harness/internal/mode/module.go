@@ -36,7 +36,7 @@ func buildModule(ctx context.Context, in CarryInput, loader kmod.Kernel, files m
 	}
 	err := kmod.Build(ctx, loader, kmod.BuildOptions{Target: in.Target, Dir: dir, Log: in.Log, Jobs: in.Jobs})
 	if _, failed := errors.AsType[*run.Error](err); failed {
-		err = kernel.ExplainMake(err, in.Log)
+		err = in.Kernel.ExplainMake(err, in.Log)
 	}
 	return err
 }

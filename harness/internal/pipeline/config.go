@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -74,13 +75,23 @@ type Cell struct {
 
 // Name returns the cell's name, which is also its directory's.
 func (c Cell) Name() string {
+	spec := c.Spec.String()
+	if spec == "." {
+		spec = filepath.Base(c.Spec.Anywhere())
+	}
 	slug := strings.Map(func(r rune) rune {
 		if r == '.' || r == '-' || '0' <= r && r <= '9' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' {
 			return r
 		}
 		return '_'
-	}, c.Spec.String())
+	}, spec)
 	return fmt.Sprintf("%s-%s-%s-%s", c.Target.Name, slug, c.Profile, c.Mode.Name)
+}
+
+// same reports whether two cells would test the same, or write to one directory.
+func (c Cell) same(other Cell) bool {
+	return c.Name() == other.Name() ||
+		c.Spec.Same(other.Spec) && c.Target.Name == other.Target.Name && c.Profile == other.Profile && c.Mode.Name == other.Mode.Name
 }
 
 // Matrix returns every combination, kernels first.
@@ -127,12 +138,10 @@ func (c Config) check() error {
 		return hint.Usage(errors.New("nothing to test: kernels, architectures, profiles and modes give no combination"),
 			"name at least one of each, or none for the defaults")
 	}
-	named := map[string]bool{}
-	for _, cell := range c.Cells {
-		if named[cell.Name()] {
+	for i, cell := range c.Cells {
+		if slices.ContainsFunc(c.Cells[:i], cell.same) {
 			return hint.Usage(fmt.Errorf("%s is to be tested twice", cell.Name()), "give each --kernel, --arch, --profile and --mode once")
 		}
-		named[cell.Name()] = true
 		if err := cell.Spec.CheckProfile(cell.Profile); err != nil {
 			return err
 		}

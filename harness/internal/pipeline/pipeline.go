@@ -36,15 +36,17 @@ func Run(ctx context.Context, c Config) (report.Run, error) {
 			return report.Run{}, err
 		}
 	}
+	r.say("guest", "its programs are compiled from %s", r.Repo)
 	result := report.New(r.Command)
-	sources, err := r.fetch(ctx)
+	from, err := r.fetch(ctx)
 	if err != nil {
 		return report.Run{}, err
 	}
+	defer from.release()
 	result.Cells = make([]report.Cell, len(r.Cells))
 	var group sync.WaitGroup
 	for i, c := range r.Cells {
-		group.Go(func() { result.Cells[i] = r.test(ctx, c, sources[c.Spec]) })
+		group.Go(func() { result.Cells[i] = r.test(ctx, c, from[c.Spec]) })
 	}
 	group.Wait()
 	result.UnusedAllowances = r.unused(result.Cells)

@@ -13,6 +13,10 @@ import (
 	"github.com/kheaders/kheaders/harness/report"
 )
 
+// ignoreAll has git ignore a directory, as kbuild does with one for objects. Results
+// that are written into a kernel tree are then no part of it for us either.
+const ignoreAll = "*\n"
+
 // claim makes a results directory this run's own until the lock is released. It
 // removes an earlier run's reports, so that nobody mistakes them for ours.
 func claim(dir string) (*cache.Lock, error) {
@@ -28,10 +32,14 @@ func claim(dir string) (*cache.Lock, error) {
 		return nil, hint.Usage(fmt.Errorf("claiming the results directory: %w", err), advice)
 	}
 	for _, name := range report.Files() {
-		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
-			lock.Release()
-			return nil, fmt.Errorf("clearing the results directory: %w", err)
-		}
+		err = errors.Join(err, os.RemoveAll(filepath.Join(dir, name)))
+	}
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, ".gitignore"), []byte(ignoreAll), 0o644)
+	}
+	if err != nil {
+		lock.Release()
+		return nil, fmt.Errorf("clearing the results directory: %w", err)
 	}
 	return lock, nil
 }

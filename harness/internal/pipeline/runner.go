@@ -64,20 +64,31 @@ type fetched struct {
 	err    error
 }
 
+// sources has the source of each kernel.
+type sources map[kernel.Spec]fetched
+
+// release lets other runs have them.
+func (s sources) release() {
+	for _, from := range s {
+		from.source.Release()
+	}
+}
+
 // fetch gets the source of every kernel, once for all its cells. The error is
 // the user's mistake; anything else that goes wrong is up to the cells to
 // report.
-func (r *runner) fetch(ctx context.Context) (map[kernel.Spec]fetched, error) {
-	sources := map[kernel.Spec]fetched{}
+func (r *runner) fetch(ctx context.Context) (sources, error) {
+	all := sources{}
 	for _, c := range r.Cells {
-		if _, done := sources[c.Spec]; done {
+		if _, done := all[c.Spec]; done {
 			continue
 		}
 		source, err := stage.Fetch(ctx, stage.FetchInput{Store: r.store, Spec: c.Spec, Targets: targets(r.Cells), Say: r.say})
 		if hint.IsUsage(err) {
+			all.release()
 			return nil, err
 		}
-		sources[c.Spec] = fetched{source, err}
+		all[c.Spec] = fetched{source, err}
 	}
-	return sources, nil
+	return all, nil
 }

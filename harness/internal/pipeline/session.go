@@ -17,10 +17,11 @@ import (
 )
 
 // Session is one cell with everything that goes into its boot. The results
-// directory is the session's until Close.
+// directory is the session's until Close, and so is a user's kernel tree.
 type Session struct {
 	cell *cell
 	made made
+	from sources
 	lock *cache.Lock
 }
 
@@ -52,24 +53,28 @@ func Prepare(ctx context.Context, c Config) (*Session, error) {
 }
 
 func (r *runner) session(ctx context.Context) (*Session, error) {
-	sources, err := r.fetch(ctx)
+	from, err := r.fetch(ctx)
 	if err != nil {
 		return nil, err
 	}
-	from := sources[r.Cells[0].Spec]
-	if from.err != nil {
-		return nil, from.err
+	s := &Session{from: from}
+	if s.cell, err = r.open(r.Cells[0]); err == nil {
+		err = from[r.Cells[0].Spec].err
 	}
-	c, err := r.open(r.Cells[0])
+	if err == nil {
+		s.made, err = s.cell.prepare(ctx, from[r.Cells[0].Spec].source)
+	}
 	if err != nil {
-		return nil, err
+		from.release()
 	}
-	m, err := c.prepare(ctx, from.source)
-	return &Session{cell: c, made: m}, err
+	return s, err
 }
 
-// Close gives up the results directory.
-func (s *Session) Close() { s.lock.Release() }
+// Close gives up the results directory and the kernel tree.
+func (s *Session) Close() {
+	s.from.release()
+	s.lock.Release()
+}
 
 // Run boots the cell and returns it with its verdict. It can be called again.
 func (s *Session) Run(ctx context.Context) report.Cell {

@@ -76,6 +76,12 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
+// Exited reports whether the program ended by itself, and not by a signal.
+func (e *Error) Exited() bool {
+	exit, ok := errors.AsType[*exec.ExitError](e.Err)
+	return ok && exit.Exited()
+}
+
 // Command returns the command line, quoted for a shell.
 func (e *Error) Command() string {
 	line := Quote(e.Argv)

@@ -48,7 +48,7 @@ func pack(ctx context.Context, in PackInput) (File, error) {
 	if err != nil {
 		return File{}, err
 	}
-	entry, err := in.Store.Get(ctx, "headers", cache.KeyOf(in.Kernel.Key, key), func(ctx context.Context, dir string) ([]string, error) {
+	entry, err := in.Store.Get(ctx, "headers", cache.KeyOf(in.Kernel.HeadersKey, in.Kernel.Release, key), func(ctx context.Context, dir string) ([]string, error) {
 		in.Say("headers", "packing")
 		options.Output = filepath.Join(dir, source.ArchiveName)
 		if _, err := headers.Pack(ctx, options); err != nil {

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: BSD-3-Clause
+
+package kernel
+
+import (
+	"path/filepath"
+
+	"github.com/kheaders/kheaders/harness/internal/cache"
+	"github.com/kheaders/kheaders/harness/internal/snapshot"
+)
+
+// userTree is a user's tree, of which we have a copy. Its directory in the store,
+// for which it has the lock, holds the copy, an object tree for each combination
+// of what shapes one, and patched copies.
+type userTree struct {
+	path  string // the user's
+	dir   string
+	files snapshot.Tree
+	held  *cache.Lock
+}
+
+const (
+	treeKind    = "tree"    // of directories in the store
+	objectsName = "objects" // in such a directory
+)
+
+// kind is the kind, in the store, of what is in the tree's directory, and objects
+// that of its object trees.
+func (t *userTree) kind() string { return filepath.Join(treeKind, filepath.Base(t.dir)) }
+
+func (t *userTree) objects() string { return filepath.Join(t.kind(), objectsName) }
