@@ -56,17 +56,19 @@ func (u *update) put(dir string, i *item) error {
 	}
 	switch {
 	case i.link != "":
+		i.entry.Digest = sha256.Sum256([]byte(i.link))
 		return u.putLink(path, i.link)
 	case i.kind == 'l':
 		return nil // a socket or a pipe, which no build reads
 	}
-	digest, err := putFile(path, i.path, i.kind == 'x')
+	digest, err := putFile(path, u.in(i.path), i.kind == 'x')
 	if err != nil {
 		return err
 	}
-	if digest != i.entry.Digest { // written to since we read it
-		i.entry.Digest, i.entry.Stamp = digest, index.Racy
+	if !u.fresh && digest != i.entry.Digest { // written to since we read it
+		i.entry.Stamp = index.Racy
 	}
+	i.entry.Digest = digest
 	return nil
 }
 
@@ -106,13 +108,13 @@ func putFile(to, from string, program bool) (digest [sha256.Size]byte, err error
 		return digest, err
 	}
 	defer func() { err = errors.Join(err, out.Close()) }()
-	h := sha256.New()
 	// Where the file system can, both share their blocks until one is written
-	// to.
+	// to. No file of a kernel's is too large for memory.
+	var text []byte
 	if unix.IoctlFileClone(int(out.Fd()), int(in.Fd())) == nil {
-		_, err = io.Copy(h, out)
-	} else {
-		_, err = io.Copy(io.MultiWriter(out, h), in)
+		text, err = io.ReadAll(out)
+	} else if text, err = io.ReadAll(in); err == nil {
+		_, err = out.Write(text)
 	}
 	if err != nil {
 		return digest, fmt.Errorf("copying %s: %w", from, err)
@@ -120,8 +122,7 @@ func putFile(to, from string, program bool) (digest [sha256.Size]byte, err error
 	if err := out.Chmod(mode); err != nil { // whatever the umask
 		return digest, err
 	}
-	h.Sum(digest[:0])
-	return digest, os.Rename(partial, to)
+	return sha256.Sum256(text), os.Rename(partial, to)
 }
 
 // clear removes from a directory of the copy what is not in the tree.
@@ -214,6 +215,14 @@ func (u *update) resolve(name string, via []string) (resolved, error) {
 		}
 	}
 	return resolved{dir: at}, nil
+}
+
+// in returns where the content of an item is.
+func (u *update) in(path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(u.From, path)
 }
 
 // within reports whether a path is in a directory, or is that.

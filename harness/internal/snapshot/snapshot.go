@@ -28,6 +28,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"github.com/kheaders/kheaders/harness/internal/index"
 )
@@ -48,9 +49,11 @@ func Update(ctx context.Context, o Options) (Tree, error) {
 		return nil
 	})
 	switch err := os.Mkdir(o.To, 0o755); {
+	case err == nil:
+		u.fresh, u.old = true, nil
 	case errors.Is(err, fs.ErrExist):
 		u.tree.Opaque = u.old == nil // an update has not come to its end
-	case err != nil:
+	default:
 		return Tree{}, fmt.Errorf("copying the kernel tree: %w", err)
 	}
 	group, groupCtx := errgroup.WithContext(ctx)
@@ -71,8 +74,11 @@ func Update(ctx context.Context, o Options) (Tree, error) {
 func (u *update) finish(ctx context.Context) error {
 	for dir, entries := range u.old {
 		// A directory that is a link by now leads to files that stay.
+		if u.tree.files[dir] != nil {
+			continue
+		}
 		path := filepath.Join(u.To, dir)
-		if at, err := filepath.EvalSymlinks(path); u.tree.files[dir] != nil || err != nil || at != path {
+		if at, err := filepath.EvalSymlinks(path); err != nil || at != path {
 			continue
 		}
 		for _, e := range entries {
@@ -136,41 +142,53 @@ func (u *update) renew(ctx context.Context) error {
 
 // walk copies the directory dir, and those below it in parallel. via are the
 // real paths of the directories outside the tree that led there.
-func (u *update) walk(ctx context.Context, dir string, via []string) error {
+func (u *update) walk(ctx context.Context, dir string, via []string) (err error) {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	if dir != "." && ignoresItself(filepath.Join(u.From, dir)) {
 		return u.clear(dir, nil, nil)
 	}
-	list, err := os.ReadDir(filepath.Join(u.From, dir)) // sorted
+	d, err := os.Open(filepath.Join(u.From, dir))
 	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, d.Close()) }()
+	list, err := d.ReadDir(-1)
+	if err != nil {
+		return err
+	}
+	slices.SortFunc(list, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
 	var items []item
 	subs := map[string][]string{} // what led to each
-	for _, d := range list {
-		name := filepath.Join(dir, d.Name())
-		if !isSource(d.Name(), d.IsDir()) || u.Skip != nil && u.Skip(name) {
+	for _, entry := range list {
+		name := filepath.Join(dir, entry.Name())
+		if !isSource(entry.Name(), entry.IsDir()) || u.Skip != nil && u.Skip(name) {
 			continue
 		}
-		if d.IsDir() {
+		if entry.IsDir() {
 			subs[name] = via
 			continue
 		}
-		to := resolved{file: filepath.Join(u.From, name)}
-		if d.Type()&fs.ModeSymlink != 0 {
+		to := resolved{file: name}
+		if entry.Type()&fs.ModeSymlink != 0 {
 			if to, err = u.resolve(name, via); err != nil {
 				return err
 			}
 		}
 		if to.dir != "" {
-			if isSource(d.Name(), true) {
+			if isSource(entry.Name(), true) {
 				subs[name] = append(slices.Clone(via), to.dir)
 			}
 			continue
 		}
-		i, err := newItem(d.Name(), cmp.Or(to.file, filepath.Join(u.From, name)), to.link)
+		i := item{path: cmp.Or(to.file, name), link: to.link}
+		if i.path == name { // in the directory itself
+			err = i.look(int(d.Fd()), entry.Name())
+		} else {
+			err = i.look(unix.AT_FDCWD, i.path)
+		}
+		i.entry.Name = entry.Name()
 		if err != nil {
 			return err
 		}
@@ -210,12 +228,14 @@ func (u *update) files(dir string, items []item) error {
 		if known && old[0].Stamp == i.entry.Stamp {
 			i.entry.Digest = old[0].Digest
 		} else {
-			if err := u.digest(&i); err != nil {
-				return err
+			if !u.fresh { // put does it as well
+				if err := u.digest(&i); err != nil {
+					return err
+				}
 			}
 			read++
 			put := !known || old[0].Digest != i.entry.Digest
-			if !put || u.old == nil {
+			if !u.fresh && (!put || u.old == nil) {
 				same, err := u.has(dir, i)
 				if err != nil {
 					return err
@@ -266,5 +286,5 @@ func (u *update) digest(i *item) error {
 		i.entry.Digest = sha256.Sum256([]byte(i.link))
 		return nil
 	}
-	return i.entry.Read(i.path)
+	return i.entry.Read(u.in(i.path))
 }

@@ -71,6 +71,7 @@ type update struct {
 	Options
 	settled time.Time   // files changed before this may be trusted
 	old     index.Index // nil: nobody knows what the copy has
+	fresh   bool        // the copy is empty
 
 	group *errgroup.Group
 	begin func() error // must be called before the copy is changed
@@ -84,27 +85,28 @@ type update struct {
 // item is a file, or a link that stays one, in the tree.
 type item struct {
 	entry index.Entry
-	path  string // where its content is
+	path  string // where its content is, below the tree or absolute
 	kind  byte   // 'l' for what is no regular file, 'x' for a program, '-' otherwise
 	link  string // the content of a link
 }
 
-// newItem looks at a file. link is the content of a link that stays one.
-func newItem(name, path, link string) (item, error) {
+// look calls stat for an item, by its name in a directory.
+func (i *item) look(dir int, name string) error {
 	var st unix.Stat_t
-	call := unix.Stat
-	if link != "" {
-		call = unix.Lstat
+	flags := 0
+	if i.link != "" {
+		flags = unix.AT_SYMLINK_NOFOLLOW
 	}
-	if err := call(path, &st); err != nil {
-		return item{}, &fs.PathError{Op: "stat", Path: path, Err: err}
+	if err := unix.Fstatat(dir, name, &st, flags); err != nil {
+		return &fs.PathError{Op: "stat", Path: i.path, Err: err}
 	}
-	kind := byte('-')
+	i.kind = '-'
 	switch {
 	case st.Mode&unix.S_IFMT != unix.S_IFREG:
-		kind = 'l' // or a kind without content, which has no digest
+		i.kind = 'l' // or a kind without content, which has no digest
 	case st.Mode&0o111 != 0:
-		kind = 'x'
+		i.kind = 'x'
 	}
-	return item{entry: index.Entry{Name: name, Stamp: index.StampOf(&st)}, path: path, kind: kind, link: link}, nil
+	i.entry.Stamp = index.StampOf(&st)
+	return nil
 }
