@@ -75,7 +75,7 @@ var layouts = []struct {
 		l.whole("usr/src/linux-headers-" + l.release)
 		l.link(l.path("usr/src/linux-headers-"+l.release), l.build())
 	}},
-	{"O=", func(l layout) { l.link(l.kernel.Build, l.build()) }},
+	{"a plain object tree", func(l layout) { l.link(l.kernel.Build, l.build()) }},
 }
 
 // layout is one of them in the making.

@@ -52,6 +52,7 @@ func (d directory) fetch(ctx context.Context, f fetcher) (_ Source, err error) {
 	o := snapshot.Options{
 		From: d.path, To: filepath.Join(dir, sourceTreeName), Index: filepath.Join(dir, "index"),
 		Discard: func() error { return os.RemoveAll(filepath.Join(dir, objectsName)) },
+		Added:   func(names map[string]bool) error { return renewGenerated(filepath.Join(dir, objectsName), names) },
 	}
 	if hasBuild(d.path) {
 		if o.Skip, err = snapshot.Ignored(ctx, d.path); err != nil {

@@ -82,7 +82,7 @@ const askedName = "config.from"
 // reconfigure configures the kernel, if anything has changed that a configuration
 // may follow from.
 func (b *builder) reconfigure(ctx context.Context, m maker, dir string) error {
-	from := b.source.tree.files.Digest(shapesConfig)
+	from := b.source.tree.files.Digest(shapesConfig) + b.source.tree.files.Names()
 	if b.source.unpatched != nil {
 		_, patch, _ := strings.Cut(b.source.Key, "+")
 		from += patch
@@ -120,8 +120,11 @@ func (b *builder) reconfigure(ctx context.Context, m maker, dir string) error {
 // which headers are generated. It says yes too often: that costs some calls of
 // make.
 func shapesConfig(name string) bool {
+	if strings.HasPrefix(name, "Documentation/") {
+		return strings.HasPrefix(filepath.Base(name), "Kconfig")
+	}
 	switch filepath.Ext(name) {
-	case ".c", ".h", ".S", ".dts", ".dtsi", ".rst", ".txt", ".yaml", ".rs":
+	case ".c", ".h", ".S", ".dts", ".dtsi", ".rst":
 		return strings.HasPrefix(name, "scripts/")
 	}
 	return true

@@ -137,7 +137,10 @@ func (u *update) renew(ctx context.Context) error {
 			}
 		}
 	}
-	return nil
+	if u.Added == nil {
+		return nil
+	}
+	return u.Added(u.added)
 }
 
 // walk copies the directory dir, and those below it in parallel. via are the

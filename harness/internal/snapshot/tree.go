@@ -34,6 +34,10 @@ type Options struct {
 	// as a link to a directory, so that make cannot know what depends on it. It
 	// must discard all that was made from the copy.
 	Discard func() error
+	// Added is called with the base names of new files. A compiler may find one of
+	// these before another file of that name, so whatever else has such a name needs
+	// a new time. Update sees to those in the copy. It may be nil, like Discard.
+	Added func(names map[string]bool) error
 	// Window is how long a file must have been left alone for its times to
 	// prove anything: [index.Window] if it is zero.
 	Window time.Duration
@@ -61,6 +65,17 @@ func (t Tree) Digest(match func(name string) bool) string {
 			if name := filepath.Join(dir, e.Name); match(name) {
 				fmt.Fprintf(h, "%d:%s%s", len(name), name, e.Digest[:])
 			}
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// Names returns a digest of the names of all files.
+func (t Tree) Names() string {
+	h := sha256.New()
+	for _, dir := range slices.Sorted(maps.Keys(t.files)) {
+		for _, e := range t.files[dir] {
+			fmt.Fprintf(h, "%s/%s\x00", dir, e.Name)
 		}
 	}
 	return hex.EncodeToString(h.Sum(nil))
