@@ -67,7 +67,7 @@ func TestScripts(t *testing.T) {
 // genuine are the programs that the toy kernel tree and the fakes need.
 var genuine = []string{
 	"awk", "basename", "cat", "chmod", "cp", "date", "diff", "dirname", "env", "false", "git", "grep", "gzip", "head", "ln", "ls", "make", "mkdir", "mv", "patch",
-	"printf", "rm", "sed", "setpriv", "sh", "sleep", "tail", "tar", "timeout", "touch", "true", "wc", "xz",
+	"printf", "rm", "sed", "setpriv", "sh", "sleep", "tail", "tar", "timeout", "touch", "true", "uname", "wc", "xz",
 }
 
 // switches are what scripts tell fakes through the environment.
