@@ -56,6 +56,9 @@ type Options struct {
 	Accel string
 	// KVM is the KVM device, /dev/kvm by default.
 	KVM string
+	// Config is a file with the kernels' configuration: a whole .config, to which
+	// what the guest needs is added, or a fragment.
+	Config string
 	// KernelArgs are added to the kernel's command line.
 	KernelArgs []string
 	// Jobs is how many compilers may run at once; by default one per processor.
@@ -136,6 +139,11 @@ func (o Options) config(ctx context.Context) (c pipeline.Config, err error) {
 	}
 	if o.Compressor != "" {
 		if err := headers.CheckCompressor(o.Compressor); err != nil {
+			return c, err
+		}
+	}
+	if o.Config != "" {
+		if c.Configuration, err = kernel.ReadConfiguration(o.Config); err != nil {
 			return c, err
 		}
 	}

@@ -23,6 +23,11 @@ func (c *call) cacheFlag(to *string) {
 	c.flags.StringVar(to, "cache", dir, "keep results in `DIR` between runs")
 }
 
+// configFlag declares --config.
+func (c *call) configFlag(to *string) {
+	c.flags.StringVar(to, "config", "", "configure the kernel as in `FILE`: a whole .config, or a fragment to add to a small one")
+}
+
 // listFlag declares a flag that may be given several times.
 func (c *call) listFlag(to *[]string, name, usage string) {
 	c.flags.Func(name, usage, func(s string) error {

@@ -17,6 +17,8 @@ func runKernel(ctx context.Context, c *call) error {
 	text := c.flags.String("kernel", "", "build or fetch this kernel: a `SPEC` as for test (default debian:6.12)")
 	arch := c.targetFlag()
 	profile := c.flags.String("profile", kernel.DefaultProfile, "use this kernel configuration `PROFILE`")
+	var config string
+	c.configFlag(&config)
 	jobs := c.flags.Int("jobs", 0, "run `N` compilers at once (default one per processor)")
 	var dir string
 	c.cacheFlag(&dir)
@@ -41,6 +43,15 @@ func runKernel(ctx context.Context, c *call) error {
 	if err := from.CheckProfile(*profile); err != nil {
 		return err
 	}
+	var user kernel.Configuration
+	if config != "" {
+		if user, err = kernel.ReadConfiguration(config); err != nil {
+			return err
+		}
+	}
+	if err := from.CheckConfiguration(user); err != nil {
+		return err
+	}
 	if *jobs < 0 {
 		return hint.Usage(errors.New("jobs cannot be negative"), "leave --jobs out for one per processor")
 	}
@@ -54,7 +65,7 @@ func runKernel(ctx context.Context, c *call) error {
 		return pipeline.Advise(err, t, pipeline.CachePlace(dir))
 	}
 	defer source.Release()
-	built, err := kernel.Build(ctx, store, source, kernel.BuildOptions{Target: t, Profile: *profile, Jobs: *jobs, Progress: progress})
+	built, err := kernel.Build(ctx, store, source, kernel.BuildOptions{Target: t, Profile: *profile, User: user, Jobs: *jobs, Progress: progress})
 	if err != nil {
 		return pipeline.Advise(err, t, pipeline.CachePlace(dir))
 	}

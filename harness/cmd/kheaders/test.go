@@ -34,6 +34,7 @@ func (c *call) optionsOf(archs ...string) *harness.Options {
 	c.listFlag(&o.Archs, "arch", "boot this `ARCH`itecture: "+strings.Join(target.Names(), ", ")+repeatable+" (default "+strings.Join(archs, " and ")+")")
 	c.listFlag(&o.Profiles, "profile", "use this kernel configuration `PROFILE`: "+strings.Join(harness.Profiles(), ", ")+repeatable+" (default "+harness.Profiles()[0]+")")
 	c.listFlag(&o.Modes, "mode", "put the headers into the kernel in this `MODE`: "+strings.Join(harness.Modes(), ", ")+repeatable+" (default "+harness.Modes()[0]+")")
+	c.configFlag(&o.Config)
 	c.cacheFlag(&o.Cache)
 	c.flags.StringVar(&o.Results, "results", filepath.Join("out", "qemu-test"), "write everything to `DIR`")
 	c.flags.StringVar(&o.Accel, "accel", "auto", "run QEMU with this `ACCEL`erator: auto, kvm, tcg")
@@ -80,7 +81,7 @@ func (c *call) repeat(ctx context.Context, results string) ([]string, error) {
 		switch f.Name {
 		case "kernel", "arch", "profile", "mode", "install", "results":
 			return
-		case "cache", "allow", "kvm-device":
+		case "cache", "config", "allow", "kvm-device":
 			if path, aerr := filepath.Abs(value); aerr == nil {
 				value = path
 			} else {

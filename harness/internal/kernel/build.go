@@ -74,7 +74,7 @@ func (b *builder) build(ctx context.Context, dir string) ([]string, error) {
 	if err := b.plant(ctx, m); err != nil {
 		return nil, diskFull(err, dir)
 	}
-	config, err := m.configure(ctx, b.asked)
+	config, err := m.configure(ctx, b.asked, b.User)
 	if err != nil {
 		return nil, diskFull(err, dir)
 	}

@@ -75,6 +75,9 @@ func (b *builder) place() cache.Key {
 
 func (b *builder) keyOf(dir, content string, o BuildOptions, asked []request) cache.Key {
 	parts := []string{kernelFormat, b.root, dir, content, o.Target.Name, o.Target.ImageTarget, formatRequests(asked), runtime.GOARCH}
+	if !o.User.None() {
+		parts = append(parts, o.User.identity())
+	}
 	return cache.KeyOf(slices.Concat(parts, b.versions, buildVariables, o.Variables, o.Inputs)...)
 }
 
@@ -95,4 +98,19 @@ func (b *builder) maker(dir string) (maker, error) {
 		source: b.source.Dir, named: b.source.named(), object: filepath.Join(dir, objectName),
 		tools: b.tools, log: b.log, progress: b.Progress, variables: b.Variables,
 	}, nil
+}
+
+// ask returns what the fragments of a kernel request from its configuration.
+func ask(o BuildOptions, version string) ([]request, error) {
+	asked, err := requests(o.Target, o.Profile, version)
+	if err != nil {
+		return nil, err
+	}
+	more, err := parseFragment(o.Config, new(int))
+	if err != nil {
+		return nil, fmt.Errorf("config fragment: %w", err)
+	}
+	asked = append(asked, more...)
+	more, err = o.User.fragment(asked)
+	return append(asked, more...), err
 }

@@ -277,16 +277,3 @@ type ConfigError struct {
 func (e *ConfigError) Error() string {
 	return "the kernel's configuration does not keep what was requested: " + strings.Join(e.Lost, "; ")
 }
-
-// ask returns what the fragments of a kernel request from its configuration.
-func ask(o BuildOptions, version string) ([]request, error) {
-	asked, err := requests(o.Target, o.Profile, version)
-	if err != nil {
-		return nil, err
-	}
-	more, err := parseFragment(o.Config, new(int))
-	if err != nil {
-		return nil, fmt.Errorf("config fragment: %w", err)
-	}
-	return append(asked, more...), nil
-}

@@ -147,7 +147,7 @@ func (e *editor) all() map[string]savedFile {
 
 // edit makes one edit and says which.
 func (e *editor) edit(n int) string {
-	long := time.Now().Add(-time.Duration(1+e.IntN(1000)) * time.Hour)
+	long := time.Now().Add(-time.Hour)
 	edits := []func() string{
 		func() string { // content of the same size, as of old
 			name := e.some("kernel/a.c", "kernel/b.c", "include/a.h", "include/b.h", "include/common.h")
@@ -215,9 +215,7 @@ func (e *editor) edit(n int) string {
 		},
 		func() string { // and back to times of then
 			i := e.IntN(len(e.saved))
-			for name := range e.all() {
-				e.must(os.Remove(e.path(name)))
-			}
+			e.must(os.RemoveAll(e.tree))
 			for name, file := range e.saved[i] {
 				e.put(name, file.text)
 				e.must(os.Chtimes(e.path(name), file.time, file.time))

@@ -36,6 +36,9 @@ type BuildOptions struct {
 	// variables for make, in addition to ours.
 	Config    string
 	Variables []string
+	// User is the user's configuration. A whole one takes the place of
+	// tinyconfig, and ours is added to it.
+	User Configuration
 	// Inputs identify what else goes into the build.
 	Inputs []string
 	// Jobs is make's -j. Zero means one per processor.

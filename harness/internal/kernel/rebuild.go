@@ -80,9 +80,11 @@ func removeSince(object string, since time.Time) error {
 const askedName = "config.from"
 
 // reconfigure configures the kernel, if anything has changed that a configuration
-// may follow from.
+// may follow from, or which headers are generated: the names of all files, too, since
+// kbuild wraps those headers that an architecture does not have.
 func (b *builder) reconfigure(ctx context.Context, m maker, dir string) error {
-	from := b.source.tree.files.Digest(shapesConfig) + b.source.tree.files.Names()
+	files := b.source.tree.files
+	from := files.Digest(shapesConfig) + files.Names(func(name string) bool { return !strings.HasPrefix(name, documentation) })
 	if b.source.unpatched != nil {
 		_, patch, _ := strings.Cut(b.source.Key, "+")
 		from += patch
@@ -102,7 +104,7 @@ func (b *builder) reconfigure(ctx context.Context, m maker, dir string) error {
 	if current() {
 		return nil
 	}
-	config, err := m.regenerate(ctx, b.Target, func() ([]byte, error) { return m.configure(ctx, b.asked) }, "-j"+strconv.Itoa(b.Jobs))
+	config, err := m.regenerate(ctx, b.Target, func() ([]byte, error) { return m.configure(ctx, b.asked, b.User) }, "-j"+strconv.Itoa(b.Jobs))
 	if err != nil {
 		return err
 	}
@@ -116,11 +118,14 @@ func (b *builder) reconfigure(ctx context.Context, m maker, dir string) error {
 	return nil
 }
 
+// documentation is where the files are that no build reads, except for Kconfig's.
+const documentation = "Documentation/"
+
 // shapesConfig reports whether a file may have a part in the configuration, or in
 // which headers are generated. It says yes too often: that costs some calls of
 // make.
 func shapesConfig(name string) bool {
-	if strings.HasPrefix(name, "Documentation/") {
+	if strings.HasPrefix(name, documentation) {
 		return strings.HasPrefix(filepath.Base(name), "Kconfig")
 	}
 	switch filepath.Ext(name) {

@@ -29,8 +29,9 @@ func TestRebuild(t *testing.T) {
 	}{
 		{"a source file", func() error { return append1(f, "kernel/toy.c") }, once, false, false},
 		{"a packed header", func() error { return append1(f, "include/linux/types.h") }, once, true, true},
-		{"the architecture's header", func() error { return append1(f, "arch/"+first.SrcArch+"/include/asm/toy.h") }, once, true, true},
-		{"another architecture's header", func() error { return append1(f, "arch/"+second.SrcArch+"/include/asm/toy.h") }, once, false, false},
+		{"a new header of the architecture's", func() error { return append1(f, "arch/"+first.SrcArch+"/include/asm/toy.h") }, twice, true, true},
+		{"the same header", func() error { return append1(f, "arch/"+first.SrcArch+"/include/asm/toy.h") }, once, true, true},
+		{"another architecture's", func() error { return append1(f, "arch/"+second.SrcArch+"/include/asm/toy.h") }, twice, false, false},
 		{"a program of kbuild's", func() error { return append1(f, "scripts/mod/modpost.c") }, twice, false, true},
 		{"a makefile", func() error { return append1(f, "kernel/Makefile") }, twice, false, false},
 		{"the Makefile", func() error { return append1(f, "Makefile") }, twice, false, true},

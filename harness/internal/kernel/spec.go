@@ -59,6 +59,16 @@ func (s Spec) CheckProfile(name string) error {
 		"leave --profile out, or build a kernel from source: "+s.origin.facts().fromSource)
 }
 
+// CheckConfiguration returns a [hint.Usage] error when the kernel cannot have a
+// configuration of the user's.
+func (s Spec) CheckConfiguration(c Configuration) error {
+	if s.Configurable() || c.None() {
+		return nil
+	}
+	return hint.Usage(fmt.Errorf("kernel %q is prebuilt, and cannot have the configuration %s", s, c.name),
+		"leave --config out, or build a kernel from source: "+s.origin.facts().fromSource)
+}
+
 // ParseSpec reads a kernel spec in one of the [Forms]. A path with a colon in
 // it must start with / or ./. Errors are the user's mistakes and have a hint.
 func ParseSpec(text string) (Spec, error) {

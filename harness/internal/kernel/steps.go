@@ -3,12 +3,14 @@
 package kernel
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"github.com/kheaders/kheaders/harness/internal/cache"
 	"github.com/kheaders/kheaders/harness/internal/hint"
@@ -50,7 +52,7 @@ func failed(err error) error {
 }
 
 // configure writes the object tree's .config and returns it.
-func (m maker) configure(ctx context.Context, asked []request) ([]byte, error) {
+func (m maker) configure(ctx context.Context, asked []request, user Configuration) ([]byte, error) {
 	path := filepath.Join(m.object, ".config")
 	if err := m.make(ctx, "tinyconfig"); err != nil {
 		return nil, failed(err)
@@ -59,7 +61,7 @@ func (m maker) configure(ctx context.Context, asked []request) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the configuration: %w", err)
 	}
-	if err := os.WriteFile(path, []byte(merge(string(base), asked)), 0o644); err != nil {
+	if err := os.WriteFile(path, []byte(merge(cmp.Or(user.base(), string(base)), asked)), 0o644); err != nil {
 		return nil, fmt.Errorf("writing the configuration: %w", err)
 	}
 	if err := m.make(ctx, "olddefconfig"); err != nil {
@@ -71,6 +73,9 @@ func (m maker) configure(ctx context.Context, asked []request) ([]byte, error) {
 	}
 	if lines := lost(string(config), asked); len(lines) > 0 {
 		return nil, cache.Keep(hint.New(&ConfigError{Lost: lines}, path+" has what the kernel made of the request; a symbol's dependencies may be missing in this version"))
+	}
+	if lines := user.changed(string(config)); len(lines) > 0 {
+		m.progress(fmt.Sprintf("%d settings of %s came out differently: %s", len(lines), user.name, strings.Join(lines, "; ")))
 	}
 	return config, nil
 }

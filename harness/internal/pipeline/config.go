@@ -45,6 +45,8 @@ type Config struct {
 	// Accel is the accelerator: "auto", the default, "kvm" or "tcg"; KVM is the
 	// device to probe, /dev/kvm by default.
 	Accel, KVM string
+	// Configuration is the user's own, for every kernel.
+	Configuration kernel.Configuration
 	// KernelArgs are added to the kernel's command line.
 	KernelArgs []string
 	// Jobs is how many compilers may run at once, one per processor by default.
@@ -143,6 +145,9 @@ func (c Config) check() error {
 			return hint.Usage(fmt.Errorf("%s is to be tested twice", cell.Name()), "give each --kernel, --arch, --profile and --mode once")
 		}
 		if err := cell.Spec.CheckProfile(cell.Profile); err != nil {
+			return err
+		}
+		if err := cell.Spec.CheckConfiguration(c.Configuration); err != nil {
 			return err
 		}
 		if err := cell.Mode.Check(cell.Spec, c.Compressor); err != nil {

@@ -53,7 +53,7 @@ func (c *cell) build(ctx context.Context, patched mode.Patched) (stage.Built, er
 	return stage.Build(ctx, stage.BuildInput{
 		Store: c.store, Source: patched.Source, Drivers: qemu.Drivers(c.of.Target), Say: c.say,
 		Options: kernel.BuildOptions{
-			Target: c.of.Target, Profile: c.of.Profile, Jobs: c.Jobs, Log: c.path(kernelLog),
+			Target: c.of.Target, Profile: c.of.Profile, Jobs: c.Jobs, Log: c.path(kernelLog), User: c.Configuration,
 			Config: patched.Config, Variables: patched.Variables, Inputs: patched.Inputs,
 		},
 	})

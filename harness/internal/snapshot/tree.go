@@ -70,12 +70,14 @@ func (t Tree) Digest(match func(name string) bool) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// Names returns a digest of the names of all files.
-func (t Tree) Names() string {
+// Names returns a digest of the names that match.
+func (t Tree) Names(match func(name string) bool) string {
 	h := sha256.New()
 	for _, dir := range slices.Sorted(maps.Keys(t.files)) {
 		for _, e := range t.files[dir] {
-			fmt.Fprintf(h, "%s/%s\x00", dir, e.Name)
+			if name := filepath.Join(dir, e.Name); match(name) {
+				fmt.Fprintf(h, "%s\x00", name)
+			}
 		}
 	}
 	return hex.EncodeToString(h.Sum(nil))
