@@ -86,6 +86,14 @@ test-faults: deps
 test-kvm: deps
 	$(GO) test -v -count=1 -timeout 2h ./tests/kvm $(ARGS)
 
+# What other people's machines do to us, for real: modules in the header layouts of
+# six distributions, two kernels built from nothing with and without an environment
+# full of variables that hurt, and go install with an empty home. Takes half an hour.
+.PHONY: test-field
+test-field: DOCTOR = --mode dkms
+test-field: deps
+	$(GO) test -v -count=1 -timeout 2h -run '^Test(Layouts|HurtfulEnvironment|GoInstall)$$' ./tests -args -layouts -environment -install
+
 # The same healthy boots, again and again. ARGS="-n 50 -load 4" boots 50 times with
 # the processors kept busy.
 .PHONY: soak
