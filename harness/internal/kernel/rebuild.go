@@ -35,7 +35,7 @@ func (b *builder) rebuild(ctx context.Context, dir string, earlier cache.Earlier
 	}
 	if _, err := os.Lstat(m.object); errors.Is(err, fs.ErrNotExist) {
 		if err := b.plant(ctx, m); err != nil {
-			return nil, errors.Join(diskFull(err, dir), os.RemoveAll(m.object))
+			return nil, diskFull(err, dir)
 		}
 	}
 	if err := b.reconfigure(ctx, m, dir); err != nil {

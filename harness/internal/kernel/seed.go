@@ -52,12 +52,17 @@ func (b *builder) findSeed() (*seed, error) {
 // its timestamps, because kbuild goes by them. kbuild also goes by the commands
 // and prerequisites in .cmd files, so plant replaces the paths in these with
 // ours. A path that is wrong or missing only costs time: kbuild rebuilds the
-// file.
+// file. The copy appears whole or not at all.
 func (s seed) plant(ctx context.Context, object, source, log string) error {
-	if err := (run.Cmd{Argv: []string{"cp", "-a", "--reflink=auto", s.object, object}, Log: log}).Run(ctx); err != nil {
+	partial := object + ".partial"
+	err := os.RemoveAll(partial)
+	if err == nil {
+		err = run.Cmd{Argv: []string{"cp", "-a", "--reflink=auto", s.object, partial}, Log: log}.Run(ctx)
+	}
+	if err != nil {
 		return fmt.Errorf("copying the object tree of another kernel: %w", err)
 	}
-	err := filepath.WalkDir(object, func(path string, entry fs.DirEntry, err error) error {
+	err = filepath.WalkDir(partial, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || !entry.Type().IsRegular() || filepath.Ext(path) != ".cmd" {
 			return err
 		}
@@ -72,6 +77,9 @@ func (s seed) plant(ctx context.Context, object, source, log string) error {
 		}
 		return os.WriteFile(path, moved, 0o644)
 	})
+	if err == nil {
+		err = os.Rename(partial, object)
+	}
 	if err != nil {
 		return fmt.Errorf("moving the object tree of another kernel: %w", err)
 	}
