@@ -133,18 +133,27 @@ func Extract(ctx context.Context, path, dir string) (_ Info, err error) {
 	}
 	defer func() { err = errors.Join(err, parent.Close()) }()
 	info, err := archive.Extract(ctx, f, parent, filepath.Base(abs), archive.Limits{})
-	switch {
-	case errors.Is(err, fs.ErrExist) && !occupied(abs):
-		return Info{}, hint.Usage(fmt.Errorf("extracting to %s: %w", dir, err),
-			"the file system there takes names that differ in case only for the same: extract it to another")
-	case errors.Is(err, fs.ErrExist):
-		return Info{}, hint.Usage(fmt.Errorf("extracting to %s: %w", dir, err), "name a directory that is new or empty")
-	case errors.Is(err, fs.ErrPermission):
-		return Info{}, hint.Usage(fmt.Errorf("extracting to %s: %w", dir, err), "name a directory that you may write to")
-	case err != nil:
-		return Info{}, explainArchive(path, err)
+	if err != nil {
+		return Info{}, explainExtract(path, dir, occupied(abs), err)
 	}
 	return Info{Path: path, Arch: archName(info), Info: info}, nil
+}
+
+// explainExtract says why an archive cannot be extracted. If the directory is free,
+// a file that exists is one of the archive's own.
+func explainExtract(path, dir string, occupied bool, err error) error {
+	advice := ""
+	switch {
+	case errors.Is(err, fs.ErrExist) && !occupied:
+		advice = "the file system there takes names that differ in case only for the same: extract it to another"
+	case errors.Is(err, fs.ErrExist):
+		advice = "name a directory that is new or empty"
+	case errors.Is(err, fs.ErrPermission):
+		advice = "name a directory that you may write to"
+	default:
+		return explainArchive(path, err)
+	}
+	return hint.Usage(fmt.Errorf("extracting to %s: %w", dir, err), advice)
 }
 
 // occupied reports whether a path is neither free nor an empty directory.

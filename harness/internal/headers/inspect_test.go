@@ -4,6 +4,9 @@ package headers
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -39,6 +42,27 @@ func TestInspectAndExtract(t *testing.T) {
 	page, err := os.ReadFile(filepath.Join(dir, inArch, "asm/page.h"))
 	if err != nil || string(page) != "#define PAGE 1\n" {
 		t.Errorf("extracted %q (%v)", page, err)
+	}
+}
+
+// TestExplainExtract covers a file system without case as well, which is not at
+// hand: there, the second of two such files exists already.
+func TestExplainExtract(t *testing.T) {
+	exists := &fs.PathError{Op: "openat", Path: "xt_DSCP.h", Err: fs.ErrExist}
+	for _, tt := range []struct {
+		occupied bool
+		err      error
+		want     string
+	}{
+		{false, fmt.Errorf("unpacking include/xt_DSCP.h: %w", exists), "differ in case only"},
+		{true, fmt.Errorf("out is not empty: %w", fs.ErrExist), "new or empty"},
+		{false, fs.ErrPermission, "may write to"},
+		{false, archive.ErrFormat, "get the archive again"},
+	} {
+		err := explainExtract("kheaders.tar.xz", "out", tt.occupied, tt.err)
+		if !hint.IsUsage(err) || !errors.Is(err, tt.err) || !strings.Contains(hint.Of(err), tt.want) {
+			t.Errorf("%v: %v, with the hint %q", tt.err, err, hint.Of(err))
+		}
 	}
 }
 
