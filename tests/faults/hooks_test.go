@@ -130,7 +130,7 @@ var hooks = map[string]func(w *world){
 		w.must(syscall.Flock(int(lock.Fd()), syscall.LOCK_EX))
 		time.AfterFunc(3*time.Second, func() { _ = lock.Close() })
 		w.after = func(output string) {
-			if want := "waiting for another run, which makes the same module"; !strings.Contains(output, want) {
+			if want := "waiting for another run with the same module"; !strings.Contains(output, want) {
 				w.t.Errorf("it does not say %q", want)
 			}
 		}

@@ -45,7 +45,7 @@ func newRunner(c Config) (*runner, error) {
 		boots:  semaphore.NewWeighted(int64(max(1, runtime.NumCPU()/2))),
 	}
 	r.store = cache.Store{Dir: c.Cache, OnWait: func(kind string, _ cache.Key) {
-		r.say("cache", "waiting for another run, which makes the same %s", kind)
+		r.say("cache", "waiting for another run with the same %s", kind)
 	}}
 	r.guest = guest.Builder{Repo: c.Repo, Store: r.store}
 	return r, nil
