@@ -58,12 +58,12 @@ var layouts = []struct {
 		l.link("build", "lib/modules/"+l.release+"/source")
 	}},
 	{"SUSE", func(l layout) {
-		object := "usr/src/linux-6.12.9-obj/x86_64/default"
+		object := "usr/src/linux-6.12.9-obj/" + l.arch + "/default"
 		l.copy("usr/src/linux-6.12.9", l.source)
 		l.copy(object, l.object)
 		l.write(object+"/Makefile", "include ../../../linux-6.12.9/Makefile\n")
 		l.link("linux-6.12.9-obj", "usr/src/linux-obj")
-		l.link("../../../usr/src/linux-obj/x86_64/default", l.build())
+		l.link("../../../usr/src/linux-obj/"+l.arch+"/default", l.build())
 		l.link("../../../usr/src/linux-6.12.9", "lib/modules/"+l.release+"/source")
 	}},
 	{"Arch", func(l layout) {
@@ -82,6 +82,7 @@ var layouts = []struct {
 type layout struct {
 	t                             *testing.T
 	root, source, object, release string
+	arch                          string
 	kernel                        builtKernel
 }
 
@@ -189,7 +190,7 @@ func TestLayouts(t *testing.T) {
 			continue
 		}
 		t.Run(of.name, func(t *testing.T) {
-			l := layout{t: t, root: t.TempDir(), source: source, object: object, release: k.Release, kernel: k}
+			l := layout{t: t, root: t.TempDir(), source: source, object: object, release: k.Release, arch: arch.Name, kernel: k}
 			of.make(l)
 			build := l.path(l.build())
 			trees := kbuildTrees(t, build)

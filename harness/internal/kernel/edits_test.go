@@ -18,7 +18,7 @@ import (
 	"github.com/kheaders/kheaders/harness/internal/kernel"
 )
 
-var editsFlag = flag.Int("edits", 15, "draw this many edits in TestEdits")
+var editsFlag = flag.Int("edits", 8, "draw this many edits in TestEdits")
 
 // smallKernel is a tree with the parts of kbuild that go by times: objects with
 // the headers they include, in the order of a search path; a link that is repeated
@@ -58,7 +58,7 @@ modules: vmlinux
 	"scripts/cc.sh": `S=$1 O=$2
 expand() {
 	sed -n 's/^#include "\(.*\)"$/\1/p' "$1" | while read -r name; do
-		for dir in "${1%/*}" "$S/arch/x86/include" "$S/include" "$O/include/generated" none; do
+		for dir in "${1%/*}" "$S"/arch/*/include "$S/include" "$O/include/generated" none; do
 			[ ! -f "$dir/$name" ] || break
 		done
 		[ "$dir" != none ] || { echo "$1:1:1: fatal error: $name: No such file" >&2; exit 1; }
@@ -72,7 +72,7 @@ rm -f "$4.deps"
 expand "$3" "$1" "$2" "$4" > "$4" || exit 1
 { echo "$4: $3" $(cat "$4.deps"); sed 's/$/:/' "$4.deps"; } > "${4%.o}.d"
 `,
-	"Kbuild": "", "Kconfig": "CONFIG_SMALL=y\n", "arch/x86/Makefile": "",
+	"Kbuild": "", "Kconfig": "CONFIG_SMALL=y\n", "arch/" + first.SrcArch + "/Makefile": "",
 	"kernel/Makefile":   "obj-y := a.o b.o\n",
 	"kernel/names.txt":  "one\ntwo\n",
 	"kernel/a.c":        "#include \"a.h\"\n#include \"one.h\"\nint a;\n",
@@ -186,7 +186,7 @@ func (e *editor) edit(n int) string {
 			return "swapped: " + one + ", " + other
 		},
 		func() string {
-			name := []string{"arch/x86/include/common.h", "kernel/b.h", "arch/x86/include/one.h"}[e.IntN(3)]
+			name := []string{"arch/" + first.SrcArch + "/include/common.h", "kernel/b.h", "arch/" + first.SrcArch + "/include/one.h"}[e.IntN(3)]
 			if os.Remove(e.path(name)) == nil {
 				return "found first no more: " + name
 			}
@@ -229,7 +229,7 @@ func (e *editor) edit(n int) string {
 // built returns what a build has made, or that it failed.
 func built(t *testing.T, store cache.Store, tree string) string {
 	t.Helper()
-	k, err := kernel.Build(t.Context(), store, fetch(t, store, tree), kernel.BuildOptions{Target: lookup(t, "x86_64")})
+	k, err := kernel.Build(t.Context(), store, fetch(t, store, tree), kernel.BuildOptions{Target: first})
 	if err != nil {
 		return "failed"
 	}
@@ -266,7 +266,7 @@ func TestEdits(t *testing.T) {
 		if e.IntN(5) == 0 {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Duration(e.IntN(300))*time.Millisecond)
 			if source, err := kernel.Fetch(ctx, store, parse(t, e.tree), nil); err == nil {
-				_, _ = kernel.Build(ctx, store, source, kernel.BuildOptions{Target: lookup(t, "x86_64")})
+				_, _ = kernel.Build(ctx, store, source, kernel.BuildOptions{Target: first})
 				source.Release()
 			}
 			cancel()

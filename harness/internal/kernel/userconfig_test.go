@@ -11,7 +11,7 @@ import (
 	"github.com/kheaders/kheaders/harness/internal/kernel"
 )
 
-const wholeConfig = "#\n# Automatically generated file; DO NOT EDIT.\n# Linux/x86 6.99.1 Kernel Configuration\n#\n"
+const wholeConfig = "#\n# Automatically generated file; DO NOT EDIT.\n# Linux/toy 6.99.1 Kernel Configuration\n#\n"
 
 // TestBuildConfiguration builds kernels with a user's configuration.
 func TestBuildConfiguration(t *testing.T) {
