@@ -5,10 +5,7 @@ package kernel
 import (
 	"errors"
 	"fmt"
-	"os"
 	"strings"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/kheaders/kheaders/harness/internal/hint"
 	"github.com/kheaders/kheaders/harness/internal/run"
@@ -40,17 +37,4 @@ func diskFull(err error, dir string) error {
 	}
 	return hint.New(fmt.Errorf("no space left on the device that holds %s: %w", dir, err),
 		"a source tree takes 1.7 GB and a built test kernel 0.2 GB: free some, or move the cache to another device")
-}
-
-// syncFileSystem waits until everything on dir's file system is on the disk.
-func syncFileSystem(dir string) (err error) {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, d.Close()) }()
-	if err := unix.Syncfs(int(d.Fd())); err != nil {
-		return fmt.Errorf("syncing the cache: %w", err)
-	}
-	return nil
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/kheaders/kheaders/harness/internal/cache"
 	"github.com/kheaders/kheaders/harness/internal/doctor"
 	"github.com/kheaders/kheaders/harness/internal/hint"
+	"github.com/kheaders/kheaders/harness/internal/snapshot"
 	"github.com/kheaders/kheaders/harness/target"
 )
 
@@ -101,7 +102,7 @@ func (i image) fetchFor(ctx context.Context, f fetcher, t target.Target) (Kernel
 		if err != nil {
 			return nil, diskFull(err, dir)
 		}
-		return outputs, syncFileSystem(dir)
+		return outputs, snapshot.SyncFileSystem(dir)
 	})
 	if err != nil {
 		return Kernel{}, err

@@ -44,7 +44,7 @@ func Patch(ctx context.Context, store cache.Store, source Source, patch []byte, 
 		for _, name := range changed {
 			outputs = append(outputs, filepath.Join(sourceTreeName, name))
 		}
-		return outputs, syncFileSystem(dir)
+		return outputs, snapshot.SyncFileSystem(dir)
 	}
 	key := cache.KeyOf(patchFormat, source.Dir, patched.Key)
 	if source.tree != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/kheaders/kheaders/harness/internal/cache"
 	"github.com/kheaders/kheaders/harness/internal/hint"
 	"github.com/kheaders/kheaders/harness/internal/run"
+	"github.com/kheaders/kheaders/harness/internal/snapshot"
 	"github.com/kheaders/kheaders/harness/target"
 )
 
@@ -35,7 +36,7 @@ func (b *builder) finish(ctx context.Context, m maker, dir string) ([]string, er
 	if string(after) != string(config) {
 		return nil, cache.Keep(fmt.Errorf("the build has changed the kernel's configuration: %s/%s and %s/.config differ", dir, configName, m.object))
 	}
-	return outputs(dir, b.Target), syncFileSystem(dir)
+	return outputs(dir, b.Target), snapshot.SyncFileSystem(dir)
 }
 
 // failed keeps the object tree of a make that failed by itself, unless the disk

@@ -15,6 +15,7 @@ import (
 	"github.com/kheaders/kheaders/harness/internal/cache"
 	"github.com/kheaders/kheaders/harness/internal/hint"
 	"github.com/kheaders/kheaders/harness/internal/run"
+	"github.com/kheaders/kheaders/harness/internal/snapshot"
 )
 
 // unpack unpacks a tarball so that dir becomes its kernel tree, see [topOf]. It
@@ -194,5 +195,5 @@ func (f fetcher) fill(ctx context.Context, dir string, obtain func(ctx context.C
 	}
 	// Later uses check only some of the files, so all of them must be on
 	// the disk before the entry counts.
-	return syncFileSystem(dir)
+	return snapshot.SyncFileSystem(dir)
 }

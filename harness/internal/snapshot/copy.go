@@ -230,15 +230,15 @@ func within(dir, path string) bool {
 	return path == dir || strings.HasPrefix(path, strings.TrimSuffix(dir, "/")+"/")
 }
 
-// syncFileSystem waits until everything on dir's file system is on the disk.
-func syncFileSystem(dir string) (err error) {
+// SyncFileSystem waits until everything on dir's file system is on the disk.
+func SyncFileSystem(dir string) (err error) {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, d.Close()) }()
 	if err := unix.Syncfs(int(d.Fd())); err != nil {
-		return fmt.Errorf("syncing the copy: %w", err)
+		return fmt.Errorf("syncing the cache: %w", err)
 	}
 	return nil
 }

@@ -103,7 +103,7 @@ func (u *update) finish(ctx context.Context) error {
 	}
 	if u.tree.Changed > 0 {
 		// The index must not survive a crash that the copy does not.
-		if err := syncFileSystem(u.To); err != nil {
+		if err := SyncFileSystem(u.To); err != nil {
 			return err
 		}
 	}
