@@ -27,16 +27,16 @@ func TestRebuild(t *testing.T) {
 		calls            int
 		headers, modules bool // that their keys change
 	}{
-		{"a source file", func() error { return append1(f, "kernel/toy.c") }, once, false, false},
-		{"a packed header", func() error { return append1(f, "include/linux/types.h") }, once, true, true},
-		{"a new header of the architecture's", func() error { return append1(f, "arch/"+first.SrcArch+"/include/asm/toy.h") }, twice, true, true},
-		{"the same header", func() error { return append1(f, "arch/"+first.SrcArch+"/include/asm/toy.h") }, once, true, true},
-		{"another architecture's", func() error { return append1(f, "arch/"+second.SrcArch+"/include/asm/toy.h") }, twice, false, false},
-		{"a program of kbuild's", func() error { return append1(f, "scripts/mod/modpost.c") }, twice, false, true},
-		{"a makefile", func() error { return append1(f, "kernel/Makefile") }, twice, false, false},
-		{"the Makefile", func() error { return append1(f, "Makefile") }, twice, false, true},
-		{"Kconfig", func() error { return append1(f, "Kconfig") }, twice, false, false},
-		{"documentation", func() error { return append1(f, "Documentation/toy.rst") }, once, false, false},
+		{"a source file", func() error { return addLine(f, "kernel/toy.c") }, once, false, false},
+		{"a packed header", func() error { return addLine(f, "include/linux/types.h") }, once, true, true},
+		{"a new header of the architecture's", func() error { return addLine(f, "arch/"+first.SrcArch+"/include/asm/toy.h") }, twice, true, true},
+		{"the same header", func() error { return addLine(f, "arch/"+first.SrcArch+"/include/asm/toy.h") }, once, true, true},
+		{"another architecture's", func() error { return addLine(f, "arch/"+second.SrcArch+"/include/asm/toy.h") }, twice, false, false},
+		{"a program of kbuild's", func() error { return addLine(f, "scripts/mod/modpost.c") }, twice, false, true},
+		{"a makefile", func() error { return addLine(f, "kernel/Makefile") }, twice, false, false},
+		{"the Makefile", func() error { return addLine(f, "Makefile") }, twice, false, true},
+		{"Kconfig", func() error { return addLine(f, "Kconfig") }, twice, false, false},
+		{"documentation", func() error { return addLine(f, "Documentation/toy.rst") }, once, false, false},
 		{"nothing", func() error { return nil }, 0, false, false},
 		{"an editor's lock", func() error { return os.Symlink("me@here.1", filepath.Join(f.tree, "kernel/.#toy.c")) }, 0, false, false},
 	} {
@@ -59,8 +59,8 @@ func TestRebuild(t *testing.T) {
 	}
 }
 
-// append1 adds a line to a file, or makes one.
-func append1(f fixture, name string) error {
+// addLine adds a line to a file, or makes one.
+func addLine(f fixture, name string) error {
 	path := filepath.Join(f.tree, name)
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
@@ -87,7 +87,7 @@ func TestRebuildGenerated(t *testing.T) {
 			if err := os.Chtimes(kept, long, long); err != nil {
 				t.Fatal(err)
 			}
-			if err := append1(f, "Kconfig"); err != nil {
+			if err := addLine(f, "Kconfig"); err != nil {
 				t.Fatal(err)
 			}
 			generate := filepath.Join(f.tree, "scripts/generate.sh")
@@ -155,7 +155,7 @@ func TestRebuildInterrupted(t *testing.T) {
 	touched := filepath.Join(k.Dir, "include/config/TOY")
 	write(t, whole, "")
 	time.Sleep(20 * time.Millisecond) // more than a tick of the file system's clock
-	if err := append1(f, "kernel/toy.c"); err != nil {
+	if err := addLine(f, "kernel/toy.c"); err != nil {
 		t.Fatal(err)
 	}
 	f.interrupt(t, "vmlinux")
